@@ -1,0 +1,1 @@
+"""The PostgreSQL of one machine and the log in it; needs `sojourn[server]`."""

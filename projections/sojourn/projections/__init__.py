@@ -1,0 +1,1 @@
+"""What the log says, as tables: the pure fold, the schema, positions and the queries that read them."""

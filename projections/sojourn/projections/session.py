@@ -1,0 +1,151 @@
+"""The state of one session, as the fold keeps it between events."""
+
+from datetime import datetime, timedelta
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from sojourn.events.types import NORMAL_REASONS
+
+CLOCK_LOGIN_REPLACED = 1
+CLOCK_LOGOUT_REPLACED = 2
+CLOCK_NEGATIVE = 4
+
+MEMORY_DAYS = 62  # how long an ended session's identity is judged; design.md §3
+SEEN_EVENTS_MAX = 64  # a session has two; a broker that sends more competing ones must not grow rows without end
+
+Phase = Literal["unknown", "active", "ended", "orphan"]
+Rank = tuple[int, datetime, str, str]  # see `fold.rank`
+
+
+class Login(Struct, frozen=True, gc=False):
+    """What `established` said; `at` is the broker's clock unless `replaced` by the append time."""
+
+    broker: str
+    user_id: str
+    user_name: str
+    desktop_id: str
+    desktop_name: str
+    desktop_pool: str
+    terminal_type: str
+    terminal_os: str
+    terminal_version: str
+    terminal_name: str
+    client_ip: str
+    access: str
+    protocol: str
+    predecessor: str | None
+    at: datetime
+    replaced: bool
+    appended_at: datetime
+
+
+class Logout(Struct, frozen=True, gc=False):
+    """What ended the session; `at` is the broker's clock unless `replaced` by the append time."""
+
+    broker: str
+    reason: str
+    detail: str | None
+    command: str | None
+    at: datetime
+    replaced: bool
+
+
+class Session(Struct, frozen=True, gc=False):
+    """One session after some event.
+
+    `offset` and `appended_at` place the row of its newest revision; `seen` holds identity and content of its events,
+    32 bytes each; `touched_at` is the append time of the last event that changed any of this.
+    """
+
+    revision: int
+    offset: int
+    appended_at: datetime
+    login: Login | None
+    login_rank: Rank | None
+    logout: Logout | None
+    logout_rank: Rank | None
+    seen: tuple[bytes, ...]
+    touched_at: datetime
+
+    @property
+    def phase(self) -> Phase:
+        """Where the session stands in the state table."""
+        if self.logout is None:
+            return "active"
+        return "ended" if self.login is not None else "orphan"
+
+    @property
+    def broker(self) -> str:
+        """The broker that established the session, or else the one that ended it."""
+        claim = self.login or self.logout
+        assert claim is not None
+        return claim.broker
+
+    @property
+    def online_seconds(self) -> float | None:
+        """Logout − login by the broker's clock, never below zero; unknown while either is."""
+        if self.login is None or self.logout is None:
+            return None
+        return max(0.0, (self.logout.at - self.login.at).total_seconds())
+
+    @property
+    def outcome(self) -> str | None:
+        """How it ended: `normal` when somebody meant it to."""
+        if self.logout is None:
+            return None
+        return "normal" if self.logout.reason in NORMAL_REASONS else "abnormal"
+
+    @property
+    def clock_flags(self) -> int:
+        """Which of the times shown had to be mended, as CLOCK_… bits."""
+        flags = 0
+        if self.login is not None and self.login.replaced:
+            flags |= CLOCK_LOGIN_REPLACED
+        if self.logout is not None and self.logout.replaced:
+            flags |= CLOCK_LOGOUT_REPLACED
+        if self.login is not None and self.logout is not None and self.logout.at < self.login.at:
+            flags |= CLOCK_NEGATIVE
+        return flags
+
+    def forgotten(self, now: datetime) -> bool:
+        """Tell whether an event appended at `now` no longer knows this session."""
+        return self.logout is not None and self.touched_at <= now - timedelta(days=MEMORY_DAYS)
+
+
+class Memory(Struct, frozen=True, gc=False, array_like=True):
+    """What the columns of a row do not say of a `Session`, kept beside them as MessagePack."""
+
+    revision: int
+    offset: int
+    appended_at: datetime
+    login_appended_at: datetime | None
+    login_rank: Rank | None
+    logout_rank: Rank | None
+    seen: tuple[bytes, ...]
+
+
+_decoder = msgspec.msgpack.Decoder(Memory)
+_encoder = msgspec.msgpack.Encoder()
+
+
+def pack(session: Session) -> bytes:
+    """Return the session's `Memory` as bytes."""
+    login = session.login
+    return _encoder.encode(
+        Memory(
+            session.revision,
+            session.offset,
+            session.appended_at,
+            None if login is None else login.appended_at,
+            session.login_rank,
+            session.logout_rank,
+            session.seen,
+        )
+    )
+
+
+def unpack(memory: bytes) -> Memory:
+    """Return the `Memory` that `pack` wrote."""
+    return _decoder.decode(memory)

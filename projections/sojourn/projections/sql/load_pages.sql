@@ -1,0 +1,2 @@
+-- A partition's pages of last-seen seconds.
+SELECT page, seen FROM liveness_page WHERE partition = %(partition)s

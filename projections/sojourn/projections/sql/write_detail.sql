@@ -1,0 +1,9 @@
+-- What else the newest heartbeat of an open session said.
+INSERT INTO live_detail AS d (
+    tenant, session_id, partition, current_client_ip, idle_seconds, round_trip_ms, appended_at)
+SELECT l.tenant, l.session_id, l.partition, %(client_ip)s, %(idle_seconds)s, %(round_trip_ms)s, %(appended_at)s
+FROM live_session AS l WHERE l.tenant = %(tenant)s AND l.session_id = %(session_id)s
+ON CONFLICT (tenant, session_id) DO UPDATE SET
+    current_client_ip = coalesce(excluded.current_client_ip, d.current_client_ip),
+    idle_seconds = coalesce(excluded.idle_seconds, d.idle_seconds),
+    round_trip_ms = coalesce(excluded.round_trip_ms, d.round_trip_ms), appended_at = excluded.appended_at

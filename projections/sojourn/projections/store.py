@@ -1,0 +1,224 @@
+"""The projector's side of the tables: reading the states that a batch touches, writing what it changes."""
+
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+
+from sojourn.events.errors import SojournError
+from sojourn.events.log import Batch, Record
+from sojourn.projections.facts import DeadLetter, Key
+from sojourn.projections.fold import Changes
+from sojourn.projections.rows import HISTORY_COLUMNS, history_row, session_of
+from sojourn.projections.session import MEMORY_DAYS, Session
+from sojourn.projections.statements import statement
+
+_SEPARATOR: Final = "\x1f"  # ids hold no control characters
+DEAD_VALUE_BYTES_MAX: Final = 1024 * 1024  # what a table row keeps of a bad record; the log has the rest
+_STAGE_COLUMNS: Final = (
+    *HISTORY_COLUMNS,
+    "slot",
+    "ends",
+    "live_revision",
+    "live_offset",
+    "live_appended_at",
+    "established_appended_at",
+    "supersedes_offset",
+    "supersedes_appended_at",
+)
+_COPY_STAGE: Final = f"COPY stage ({', '.join(f'"{column}"' for column in _STAGE_COLUMNS)}) FROM STDIN"
+_ON_STAGE: Final = (None, False, None, None, None, None)
+
+
+class Fenced(SojournError):
+    """another process took the partition over; nothing of this batch was written"""
+
+
+class Position(NamedTuple):
+    """The next offset to apply, and the last applied record by which a re-created topic is found out."""
+
+    next_offset: int
+    record_offset: int | None
+    record_crc: int | None
+    record_appended_at: datetime | None
+
+
+class Owned(NamedTuple):
+    """A partition that this process may write, under `epoch`, with the position of each topic."""
+
+    partition: int
+    epoch: int
+    positions: dict[str, Position]
+
+
+def record_crc(record: Record) -> int:
+    """Return the CRC-32 of a record's key and value."""
+    return zlib.crc32(record.value, zlib.crc32(record.key or b""))
+
+
+@asynccontextmanager
+async def as_projector(connection: AsyncConnection[Any]) -> AsyncIterator[AsyncConnection[Any]]:
+    """Run one transaction as the projector."""
+    async with connection.transaction():
+        await connection.execute(
+            "SET LOCAL ROLE sojourn_projector; SET LOCAL search_path = sojourn_v1, sojourn, pg_temp"
+        )
+        yield connection
+
+
+async def acquire(connection: AsyncConnection[Any], partition: int, owner: str, starts: Mapping[str, int]) -> Owned:
+    """Raise the partition's epoch and read its positions; `starts` gives those of topics never read before."""
+    async with as_projector(connection):
+        cursor = await connection.execute(statement("acquire_owner"), {"partition": partition, "owner": owner})
+        row = await cursor.fetchone()
+        assert row is not None
+        positions = {}
+        for topic, start in starts.items():
+            cursor = await connection.execute(
+                statement("acquire_position"),
+                {"topic": topic, "partition": partition, "epoch": row[0], "start": start},
+            )
+            found = await cursor.fetchone()
+            assert found is not None
+            positions[topic] = Position(*found)
+    return Owned(partition, row[0], positions)
+
+
+async def load_sessions(
+    connection: AsyncConnection[Any], partition: int, keys: Collection[Key], since: datetime
+) -> dict[Key, Session]:
+    """Return the states of those `keys` that are known; `since` is the append time of the batch's first record."""
+    if not keys:
+        return {}
+    async with as_projector(connection):
+        cursor = await connection.execute(
+            statement("load_sessions"),
+            {
+                "tenants": _SEPARATOR.join(key[0] for key in keys),
+                "session_ids": _SEPARATOR.join(key[1] for key in keys),
+                "since": since - timedelta(days=MEMORY_DAYS),
+                "partition": partition,
+            },
+        )
+        return {(row[0], row[1]): session_of(row) async for row in cursor}
+
+
+async def advance(connection: AsyncConnection[Any], owned: Owned, batch: Batch, from_offset: int) -> None:
+    """Move a position from `from_offset` past the batch; raises `Fenced` when it is no longer ours to move."""
+    last = batch.records[-1] if batch.records else None
+    cursor = await connection.execute(
+        statement("advance"),
+        {
+            "topic": batch.topic,
+            "partition": batch.partition,
+            "epoch": owned.epoch,
+            "from_offset": from_offset,
+            "next_offset": batch.next_offset,
+            "record_offset": None if last is None else last.offset,
+            "record_crc": None if last is None else record_crc(last),
+            "record_appended_at": None if last is None else last.appended_at,
+        },
+    )
+    if cursor.rowcount != 1:
+        raise Fenced(f"another process took over {batch.topic}, partition {batch.partition}, from epoch {owned.epoch}")
+
+
+async def write_changes(
+    connection: AsyncConnection[Any],
+    changes: Changes,
+    live: Collection[Key],
+    slots: Mapping[Key, int],
+) -> None:
+    """Write what a batch changed, within the caller's transaction.
+
+    `live` are the keys that had a live row before, `slots` the liveness slots of the sessions open after it.
+    """
+    if changes.entries:
+        await connection.execute(statement("stage"))
+        async with connection.cursor() as cursor, cursor.copy(_COPY_STAGE) as copy:
+            for row in _stage_rows(changes, live, slots):
+                await copy.write_row(row)
+        await connection.execute(statement("apply_stage"))
+    await write_dead_letters(connection, changes.dead_letters)
+
+
+def _stage_rows(changes: Changes, live: Collection[Key], slots: Mapping[Key, int]) -> Iterable[tuple[Any, ...]]:
+    for entry in changes.entries:
+        key, session = entry.fact.key, entry.session
+        on_stage: tuple[Any, ...] = _ON_STAGE
+        if session is not None and session is changes.sessions[key]:
+            if session.logout is not None:
+                on_stage = (None, key in live, None, None, None, None)
+            else:
+                assert session.login is not None
+                on_stage = (
+                    slots[key],
+                    False,
+                    session.revision,
+                    session.offset,
+                    session.appended_at,
+                    session.login.appended_at,
+                )
+        yield history_row(entry) + on_stage + (entry.supersedes or (None, None))
+
+
+async def write_dead_letters(connection: AsyncConnection[Any], letters: Iterable[DeadLetter]) -> None:
+    """Keep records that could not be applied."""
+    rows = [_dead_row(letter) for letter in letters]
+    if rows:
+        async with connection.cursor() as cursor:
+            await cursor.executemany(statement("insert_dead_letter"), rows)
+
+
+def _dead_row(letter: DeadLetter) -> dict[str, Any]:
+    record = letter.record
+    return {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "appended_at": record.appended_at,
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "tenant": letter.tenant,
+        "session_id": letter.session_id,
+        "key": record.key,
+        "headers": Jsonb([[name, value.hex()] for name, value in record.headers]),
+        "value": record.value[:DEAD_VALUE_BYTES_MAX],
+        "value_bytes": len(record.value),
+    }
+
+
+async def count_dispositions(
+    connection: AsyncConnection[Any], topic: str, partition: int, dispositions: Counter[str]
+) -> None:
+    """Add to the counts of what became of the records of a partition."""
+    async with connection.cursor() as cursor:
+        await cursor.executemany(
+            statement("count_dispositions"),
+            [
+                {"topic": topic, "partition": partition, "disposition": disposition, "records": records}
+                for disposition, records in sorted(dispositions.items())
+            ],
+        )
+
+
+async def insert_tenants(connection: AsyncConnection[Any], first: Iterable[Record], tenants: Iterable[str]) -> None:
+    """Make the tenants known that these records are the first of."""
+    async with connection.cursor() as cursor:
+        await cursor.executemany(
+            statement("insert_tenant"),
+            [
+                {
+                    "tenant": tenant,
+                    "appended_at": record.appended_at,
+                    "partition": record.partition,
+                    "offset": record.offset,
+                }
+                for record, tenant in zip(first, tenants, strict=True)
+            ],
+        )
