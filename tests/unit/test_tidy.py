@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from tests.unit.tree import PARTS, parsed, python_files, text
+from tests.unit.tree import PARTS, ROOT, parsed, python_files, text
 
 FUNCTION_LINES_MAX = 70  # fits a screen
 MODULE_LINES_MAX = 400  # is read top to bottom in one sitting
@@ -193,6 +193,15 @@ def test_the_tree_keeps_each_rule_of_style(name: str) -> None:
 
     assert rule.paths, "this rule reads no file at all: mend its paths"
     assert not found, "\n".join([rule.instead, *found])
+
+
+def test_every_sql_file_begins_by_saying_what_it_is_for() -> None:
+    paths = [path for part in PARTS for path in (ROOT / part).rglob("*.sql")]
+
+    silent = [str(path.relative_to(ROOT)) for path in paths if not path.read_text().startswith("-- ")]
+
+    assert paths
+    assert not silent, f"begin it with a comment that says what the statement is for: {silent}"
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -1,0 +1,96 @@
+"""What the README tells people to type is run here, in its order, beside a running `make run`."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.unit.tree import ROOT
+
+WAIT_SECONDS_MAX = 60  # a fresh data directory takes a second; a busy machine more
+
+README: Final = (ROOT / "README.md").read_text()
+BLOCKS: Final = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+COMMANDS: Final = [line for block in BLOCKS for line in block.splitlines()]
+MAKE_RUN: Final = "exec .venv/bin/sojourn up --demo"
+
+
+def targets() -> dict[str, str]:
+    """Return the rules of the Makefile that have a `##` comment, with that comment."""
+    return dict(re.findall(r"^([a-z-]+):.*?## (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_every_command_of_the_readme_is_a_target_or_a_sojourn_command() -> None:
+    strangers = [line for line in COMMANDS if line.split()[0] not in {"make", "sojourn"}]
+
+    missing = {line.split()[1] for line in COMMANDS if line.startswith("make ")} - set(targets())
+
+    assert not strangers, f"a reader of the README needs nothing but make and sojourn: {strangers}"
+    assert not missing, f"the Makefile has no such target: {sorted(missing)}"
+
+
+def test_make_help_lists_every_target_that_people_type() -> None:
+    result = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    listed = dict(re.findall(r"^make ([a-z-]+) +(.+)$", result.stdout, re.MULTILINE))
+
+    assert listed == targets()
+    assert listed.keys() >= {"run", "test", "test-full", "check", "bench", "lock", "clean", "help"}
+
+
+def test_make_run_ends_in_the_command_that_this_test_runs() -> None:
+    recipe = re.search(r"^run:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+    assert recipe is not None
+    assert recipe[1].splitlines()[-1].strip().lstrip("@") == MAKE_RUN
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """Return how to run a command as the README's reader would, beside a running `make run`."""
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    environ = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "SOJOURN_DATA_DIR": str(tmp_path / "sojourn"),
+    }
+    keywords: dict[str, Any] = {"cwd": tmp_path, "env": environ, "text": True}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    up = subprocess.Popen(["sojourn", *MAKE_RUN.split()[2:], "--port", port], **keywords, stdout=subprocess.DEVNULL)
+    try:
+        yield keywords
+        up.terminate()
+        assert up.wait(WAIT_SECONDS_MAX) == 0, "sojourn up did not end well"
+    finally:
+        up.kill()
+
+
+def ids(kind: str, shell: dict[str, Any]) -> set[str]:
+    """Return the ids that `sojourn sessions` or `sojourn history` shows for the tenant of the examples."""
+    shown = subprocess.run(["sojourn", kind, "--tenant", "acme", "--json"], **shell, capture_output=True, check=False)
+    return {json.loads(line)["session_id"] for line in shown.stdout.splitlines()}
+
+
+def test_what_the_readme_tells_people_to_type_works_as_it_stands(shell: dict[str, Any], tmp_path: Path) -> None:
+    publish, *others = [line for line in COMMANDS if line.startswith("sojourn ")]
+
+    subprocess.run(["sh", "-ec", publish], check=True, **shell)
+    deadline = time.monotonic() + WAIT_SECONDS_MAX
+    while not ("s-1" in ids("sessions", shell) and "s-2" in ids("history", shell)):
+        assert time.monotonic() < deadline, "what was published does not appear"
+    for command in others:
+        subprocess.run(["sh", "-ec", command], check=True, **shell)
+
+    assert list((tmp_path / "history").rglob("_SUCCESS")) != []
+    assert list((tmp_path / "replayed").rglob("*.parquet")) != []
