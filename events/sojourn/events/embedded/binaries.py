@@ -62,7 +62,9 @@ def account_of(uid: int) -> Account:
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:
-        raise SojournError(f"PostgreSQL needs a user with a name in /etc/passwd, and this one has none: {uid}") from None
+        raise SojournError(
+            f"PostgreSQL needs a user with a name in /etc/passwd, and this one has none: {uid}"
+        ) from None
     return Account(entry.pw_uid, entry.pw_gid, entry.pw_name)
 
 
