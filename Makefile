@@ -6,7 +6,7 @@ export UV_PYTHON_DOWNLOADS := never
 
 # A name on the PATH may be a shim that fails, so each candidate must run; without uv it must be able to make a venv.
 define find_python
-for name in python3.13 python3.12 python3.11 python3; do \
+python=; for name in python3.13 python3.12 python3.11 python3; do \
 	if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 		&& { [ -n "$(UV)" ] || "$$name" -c 'import ensurepip, venv' >/dev/null 2>&1; }; \
 	then python=$$("$$name" -c 'import sys; print(sys.executable)'); break; fi; \
@@ -37,7 +37,7 @@ check: .venv/installed ## lint, format, types, and the tests that hold the tree,
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
-	$(PYTEST) -q tests/unit/test_tidy.py tests/unit/test_namespace.py tests/unit/test_imports.py tests/unit/test_docs.py
+	$(PYTEST) -q $(addprefix tests/unit/test_,tidy.py namespace.py imports.py docs.py lock.py)
 
 .PHONY: bench
 bench: .venv/installed ## measure throughput beside its limits (docs/performance.md)

@@ -1,4 +1,4 @@
-"""What the README tells people to type is run here, in its order, beside a running `make run`."""
+"""What the README and the quickstart tell people to type is run here, in order, beside a running `make run`."""
 
 import json
 import os
@@ -12,16 +12,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import duckdb
 import pytest
 
 from tests.unit.tree import ROOT
 
 WAIT_SECONDS_MAX = 60  # a fresh data directory takes a second; a busy machine more
 
-README: Final = (ROOT / "README.md").read_text()
-BLOCKS: Final = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-COMMANDS: Final = [line for block in BLOCKS for line in block.splitlines()]
+README: Final = Path("README.md")
+QUICKSTART: Final = Path("docs/quickstart.md")
 MAKE_RUN: Final = "exec .venv/bin/sojourn up --demo"
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(page: Path) -> list[str]:
+    """Return what a page tells people to type, a command a line."""
+    return [line for block in blocks(page, "sh") for line in block.splitlines()]
 
 
 def targets() -> dict[str, str]:
@@ -30,9 +39,9 @@ def targets() -> dict[str, str]:
 
 
 def test_every_command_of_the_readme_is_a_target_or_a_sojourn_command() -> None:
-    strangers = [line for line in COMMANDS if line.split()[0] not in {"make", "sojourn"}]
+    strangers = [line for line in commands(README) if line.split()[0] not in {"make", "sojourn"}]
 
-    missing = {line.split()[1] for line in COMMANDS if line.startswith("make ")} - set(targets())
+    missing = {line.split()[1] for line in commands(README) if line.startswith("make ")} - set(targets())
 
     assert not strangers, f"a reader of the README needs nothing but make and sojourn: {strangers}"
     assert not missing, f"the Makefile has no such target: {sorted(missing)}"
@@ -82,8 +91,11 @@ def ids(kind: str, shell: dict[str, Any]) -> set[str]:
     return {json.loads(line)["session_id"] for line in shown.stdout.splitlines()}
 
 
-def test_what_the_readme_tells_people_to_type_works_as_it_stands(shell: dict[str, Any], tmp_path: Path) -> None:
-    publish, *others = [line for line in COMMANDS if line.startswith("sojourn ")]
+@pytest.mark.parametrize("page", [README, QUICKSTART], ids=str)
+def test_what_a_page_tells_people_to_type_works_as_it_stands(
+    page: Path, shell: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish, *others = [line for line in commands(page) if "sojourn " in line]
 
     subprocess.run(["sh", "-ec", publish], check=True, **shell)
     deadline = time.monotonic() + WAIT_SECONDS_MAX
@@ -94,3 +106,6 @@ def test_what_the_readme_tells_people_to_type_works_as_it_stands(shell: dict[str
 
     assert list((tmp_path / "history").rglob("_SUCCESS")) != []
     assert list((tmp_path / "replayed").rglob("*.parquet")) != []
+    monkeypatch.chdir(tmp_path)
+    for query in blocks(page, "sql"):
+        assert duckdb.execute(query).fetchall() == [("normal", 1, 2846.75)]
