@@ -2,7 +2,7 @@
 
 import asyncio
 from importlib.resources import files
-from typing import Final
+from typing import Final, LiteralString
 
 import psycopg
 import sqlalchemy
@@ -23,7 +23,10 @@ class SchemaMismatch(SojournError):
 async def version(database: Database) -> str | None:
     """Return the migration that the database stands at, None for an empty one."""
     async with await database.connect() as connection:
-        row = await (await connection.execute(statement("schema_version"))).fetchone()
+        cursor = await connection.execute("SELECT to_regclass('sojourn.alembic_version') IS NOT NULL")
+        if await cursor.fetchone() != (True,):
+            return None
+        row = await (await connection.execute("SELECT version_num FROM sojourn.alembic_version")).fetchone()
     return None if row is None else row[0]
 
 
@@ -58,7 +61,7 @@ def _upgrade(dsn: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(files("sojourn.projections").joinpath("migrations")))
     with engine.connect() as connection:
-        connection.exec_driver_sql(statement("bootstrap"))
+        run_statements(connection, statement("bootstrap"))
         connection.commit()
         connection.exec_driver_sql("SELECT pg_advisory_lock(hashtext('sojourn.migrations'))")
         connection.exec_driver_sql("SET ROLE sojourn_owner")
@@ -66,3 +69,10 @@ def _upgrade(dsn: str) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         connection.commit()
+
+
+def run_statements(connection: sqlalchemy.Connection, statements: LiteralString) -> None:
+    """Run statements as they stand; SQLAlchemy would take a % in them for a parameter."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    driver.execute(statements)

@@ -4,14 +4,14 @@ import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
 from psycopg.types.json import Jsonb
 
 from sojourn.events.errors import SojournError
-from sojourn.events.log import Batch, Record
+from sojourn.events.log import Record
 from sojourn.projections.facts import DeadLetter, Key
 from sojourn.projections.fold import Changes
 from sojourn.projections.rows import HISTORY_COLUMNS, history_row, session_of
@@ -31,7 +31,9 @@ _STAGE_COLUMNS: Final = (
     "supersedes_offset",
     "supersedes_appended_at",
 )
-_COPY_STAGE: Final = f"COPY stage ({', '.join(f'"{column}"' for column in _STAGE_COLUMNS)}) FROM STDIN"
+_COPY_STAGE: Final = sql.SQL("COPY stage ({}) FROM STDIN").format(
+    sql.SQL(", ").join(sql.Identifier(column) for column in _STAGE_COLUMNS)
+)
 _ON_STAGE: Final = (None, False, None, None, None, None)
 
 
@@ -71,6 +73,19 @@ async def as_projector(connection: AsyncConnection[Any]) -> AsyncIterator[AsyncC
         yield connection
 
 
+async def prepare(connection: AsyncConnection[Any]) -> None:
+    """Make the temporary table that `write_changes` stages its rows in; once per connection."""
+    async with as_projector(connection):
+        await connection.execute(statement("stage"))
+
+
+async def ensure_months(connection: AsyncConnection[Any], months: Iterable[date]) -> None:
+    """Make the partitions of history for these months, named by any day of them."""
+    for month in months:
+        async with as_projector(connection):
+            await connection.execute("SELECT ensure_history_month(%s)", (month,))
+
+
 async def acquire(connection: AsyncConnection[Any], partition: int, owner: str, starts: Mapping[str, int]) -> Owned:
     """Raise the partition's epoch and read its positions; `starts` gives those of topics never read before."""
     async with as_projector(connection):
@@ -108,46 +123,48 @@ async def load_sessions(
         return {(row[0], row[1]): session_of(row) async for row in cursor}
 
 
-async def advance(connection: AsyncConnection[Any], owned: Owned, batch: Batch, from_offset: int) -> None:
-    """Move a position from `from_offset` past the batch; raises `Fenced` when it is no longer ours to move."""
-    last = batch.records[-1] if batch.records else None
+async def advance(
+    connection: AsyncConnection[Any], owned: Owned, topic: str, offsets: tuple[int, int], last: Record | None
+) -> None:
+    """Move a position from the first to the second of `offsets`; `last` is the last record before the second.
+
+    This is the fence: raises `Fenced` when the position is no longer where this owner left it, in its epoch.
+    """
     cursor = await connection.execute(
         statement("advance"),
         {
-            "topic": batch.topic,
-            "partition": batch.partition,
+            "topic": topic,
+            "partition": owned.partition,
             "epoch": owned.epoch,
-            "from_offset": from_offset,
-            "next_offset": batch.next_offset,
+            "from_offset": offsets[0],
+            "next_offset": offsets[1],
             "record_offset": None if last is None else last.offset,
             "record_crc": None if last is None else record_crc(last),
             "record_appended_at": None if last is None else last.appended_at,
         },
     )
     if cursor.rowcount != 1:
-        raise Fenced(f"another process took over {batch.topic}, partition {batch.partition}, from epoch {owned.epoch}")
+        raise Fenced(f"another process took over {topic}, partition {owned.partition}, from epoch {owned.epoch}")
 
 
 async def write_changes(
-    connection: AsyncConnection[Any],
-    changes: Changes,
-    live: Collection[Key],
-    slots: Mapping[Key, int],
+    connection: AsyncConnection[Any], changes: Changes, live: Mapping[Key, int], opening: Mapping[Key, int]
 ) -> None:
     """Write what a batch changed, within the caller's transaction.
 
-    `live` are the keys that had a live row before, `slots` the liveness slots of the sessions open after it.
+    `live` gives the slots of the sessions that have a live row, `opening` those of the ones that get one.
     """
     if changes.entries:
-        await connection.execute(statement("stage"))
         async with connection.cursor() as cursor, cursor.copy(_COPY_STAGE) as copy:
-            for row in _stage_rows(changes, live, slots):
+            for row in _stage_rows(changes, live, opening):
                 await copy.write_row(row)
         await connection.execute(statement("apply_stage"))
     await write_dead_letters(connection, changes.dead_letters)
 
 
-def _stage_rows(changes: Changes, live: Collection[Key], slots: Mapping[Key, int]) -> Iterable[tuple[Any, ...]]:
+def _stage_rows(
+    changes: Changes, live: Mapping[Key, int], opening: Mapping[Key, int]
+) -> Iterable[tuple[Any, ...]]:
     for entry in changes.entries:
         key, session = entry.fact.key, entry.session
         on_stage: tuple[Any, ...] = _ON_STAGE
@@ -157,7 +174,7 @@ def _stage_rows(changes: Changes, live: Collection[Key], slots: Mapping[Key, int
             else:
                 assert session.login is not None
                 on_stage = (
-                    slots[key],
+                    live[key] if key in live else opening[key],
                     False,
                     session.revision,
                     session.offset,
@@ -207,8 +224,8 @@ async def count_dispositions(
         )
 
 
-async def insert_tenants(connection: AsyncConnection[Any], first: Iterable[Record], tenants: Iterable[str]) -> None:
-    """Make the tenants known that these records are the first of."""
+async def insert_tenants(connection: AsyncConnection[Any], first: Mapping[str, Record]) -> None:
+    """Make tenants known, each with the first record that names it."""
     async with connection.cursor() as cursor:
         await cursor.executemany(
             statement("insert_tenant"),
@@ -219,6 +236,6 @@ async def insert_tenants(connection: AsyncConnection[Any], first: Iterable[Recor
                     "partition": record.partition,
                     "offset": record.offset,
                 }
-                for record, tenant in zip(first, tenants, strict=True)
+                for tenant, record in sorted(first.items())
             ],
         )

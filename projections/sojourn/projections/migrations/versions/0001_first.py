@@ -1,8 +1,11 @@
 """The first schema; its statements stand in 0001_first.sql beside this file."""
 
 from importlib.resources import files
+from typing import LiteralString, cast
 
 from alembic import op
+
+from sojourn.projections.schema import run_statements
 
 revision = "0001"
 down_revision = None
@@ -11,4 +14,4 @@ down_revision = None
 def upgrade() -> None:
     """Run the statements as the owner."""
     statements = files("sojourn.projections").joinpath("migrations", "versions", "0001_first.sql").read_text()
-    op.get_bind().exec_driver_sql(statements)
+    run_statements(op.get_bind(), cast(LiteralString, statements))

@@ -290,8 +290,12 @@ DECLARE
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('sojourn_v1.session_history'));
     IF to_regclass(format('sojourn_v1.%I', name)) IS NULL THEN
+        -- Attaching waits for no reader, where PARTITION OF would wait for the longest export.
         EXECUTE format(
-            'CREATE TABLE sojourn_v1.%I PARTITION OF sojourn_v1.session_history FOR VALUES FROM (%L) TO (%L)',
+            'CREATE TABLE sojourn_v1.%I (LIKE sojourn_v1.session_history INCLUDING DEFAULTS INCLUDING CONSTRAINTS)',
+            name);
+        EXECUTE format(
+            'ALTER TABLE sojourn_v1.session_history ATTACH PARTITION sojourn_v1.%I FOR VALUES FROM (%L) TO (%L)',
             name, first::text || ' 00:00+00', (first + interval '1 month')::date::text || ' 00:00+00');
         EXECUTE format('ALTER TABLE sojourn_v1.%I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('ALTER TABLE sojourn_v1.%I FORCE ROW LEVEL SECURITY', name);

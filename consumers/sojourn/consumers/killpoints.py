@@ -1,0 +1,23 @@
+"""Named points at which fault tests end the process; otherwise nobody listens."""
+
+from collections.abc import Callable
+from typing import Final
+
+KILL_POINTS: Final = (
+    "partition.acquired",
+    "lifecycle.folded",
+    "lifecycle.fenced",
+    "lifecycle.written",
+    "lifecycle.committed",
+    "heartbeats.fenced",
+    "heartbeats.written",
+    "heartbeats.committed",
+)
+
+listeners: Final[list[Callable[[str], None]]] = []
+
+
+def reach(name: str) -> None:
+    """Tell the listeners that the process stands at this point."""
+    for listener in listeners:
+        listener(name)

@@ -1,0 +1,48 @@
+"""The projector's side of liveness: slots, pages of last-seen seconds, and what else heartbeats bring."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from psycopg import AsyncConnection
+
+from sojourn.projections.facts import Key
+from sojourn.projections.statements import statement
+from sojourn.projections.store import as_projector
+
+
+class Detail(NamedTuple):
+    """What the newest heartbeat of a session said beside that it lives."""
+
+    client_ip: str | None
+    idle_seconds: int | None
+    round_trip_ms: int | None
+    appended_at: datetime
+
+
+async def load_liveness(
+    connection: AsyncConnection[Any], partition: int
+) -> tuple[dict[Key, int], dict[int, bytes]]:
+    """Return the slot of every open session of a partition, and its pages."""
+    async with as_projector(connection):
+        slots = await connection.execute(statement("load_slots"), {"partition": partition})
+        by_key = {(tenant, session_id): slot async for tenant, session_id, slot in slots}
+        pages = await connection.execute(statement("load_pages"), {"partition": partition}, binary=True)
+        return by_key, {page: seen async for page, seen in pages}
+
+
+async def write_liveness(
+    connection: AsyncConnection[Any], partition: int, pages: Iterable[tuple[int, bytes]], details: Mapping[Key, Detail]
+) -> None:
+    """Write changed pages and details, within the caller's transaction."""
+    async with connection.cursor() as cursor:
+        await cursor.executemany(
+            statement("write_pages"), [{"partition": partition, "page": page, "seen": seen} for page, seen in pages]
+        )
+        await cursor.executemany(
+            statement("write_detail"),
+            [
+                {"tenant": tenant, "session_id": session_id, **detail._asdict()}
+                for (tenant, session_id), detail in details.items()
+            ],
+        )
