@@ -83,35 +83,30 @@ def _apply(session: Session | None, fact: Fact) -> Entry:
     record, event = fact.record, fact.event
     if session is not None and session.forgotten(record.appended_at):
         session = None
+    known = () if session is None else session.seen
     identity = _identity(event)
-    if session is not None and (known := _known(session, identity, fact)) is not None:
-        return known
+    if any(seen[:DIGEST_BYTES] == identity and seen[DIGEST_BYTES:] != fact.digest for seen in known):
+        return Entry(fact, "conflict", f"its id was seen before with other content: {event.id!r}")
+    repeats = any(seen[DIGEST_BYTES:] == fact.digest for seen in known)
+    seen = _remember(known, identity + fact.digest)
     at, replaced = effective_time(event.time, record.appended_at)
     rank_now = rank(event, at, fact.sequence)
-    seen = identity + fact.digest
     if session is not None:
         holder = session.login_rank if isinstance(event, Established) else session.logout_rank
         if holder is not None and holder <= rank_now:
-            late = replace(session, seen=_remember(session.seen, seen), touched_at=record.appended_at)
-            return Entry(fact, "late", f"an event of its kind ranks before it: {holder[2]!r}", late)
+            if not repeats:
+                detail = f"an event of its kind ranks before it: {holder[2]!r}"
+                return Entry(fact, "late", detail, replace(session, seen=seen, touched_at=record.appended_at))
+            if seen == known:
+                return Entry(fact, "duplicate")
+            return Entry(fact, "duplicate", None, replace(session, seen=seen, touched_at=record.appended_at))
     phase: Phase = "unknown" if session is None else session.phase
     following, cause = TRANSITIONS[phase, type(event)]
-    revised = Session(
-        revision=1 if session is None else session.revision + 1,
-        offset=record.offset,
-        appended_at=record.appended_at,
-        login=None if session is None else session.login,
-        login_rank=None if session is None else session.login_rank,
-        logout=None if session is None else session.logout,
-        logout_rank=None if session is None else session.logout_rank,
-        seen=_remember(() if session is None else session.seen, seen),
-        touched_at=record.appended_at,
-    )
-    if isinstance(event, Established):
-        revised = replace(revised, login=_login(event, at, replaced, record.appended_at), login_rank=rank_now)
-    else:
-        revised = replace(revised, logout=_logout(event, at, replaced), logout_rank=rank_now)
+    revised = _revised(session, fact, seen, rank_now, replaced=replaced)
     assert revised.phase == following
+    if session is not None and repeats and _shows_the_same(session, revised):
+        unmoved = replace(revised, revision=session.revision, offset=session.offset, appended_at=session.appended_at)
+        return Entry(fact, "duplicate", None, unmoved)
     corrected = session is not None and session.logout is not None
     return Entry(
         fact,
@@ -123,13 +118,34 @@ def _apply(session: Session | None, fact: Fact) -> Entry:
     )
 
 
-def _known(session: Session, identity: bytes, fact: Fact) -> Entry | None:
-    """Return the entry of a fact that the session has seen before, or None for a new one."""
-    if any(seen[DIGEST_BYTES:] == fact.digest for seen in session.seen):
-        return Entry(fact, "duplicate")
-    if any(seen[:DIGEST_BYTES] == identity for seen in session.seen):
-        return Entry(fact, "conflict", f"its id was seen before with other content: {fact.event.id!r}")
-    return None
+def _revised(
+    session: Session | None, fact: Fact, seen: tuple[bytes, ...], rank_now: Rank, *, replaced: bool
+) -> Session:
+    """Return the session with the fact in the place of what it had of its kind."""
+    record, event, at = fact.record, fact.event, rank_now[1]
+    revised = Session(
+        revision=1 if session is None else session.revision + 1,
+        offset=record.offset,
+        appended_at=record.appended_at,
+        login=None if session is None else session.login,
+        login_rank=None if session is None else session.login_rank,
+        logout=None if session is None else session.logout,
+        logout_rank=None if session is None else session.logout_rank,
+        seen=seen,
+        touched_at=record.appended_at,
+    )
+    if isinstance(event, Established):
+        first = record.appended_at if revised.login is None else revised.login.appended_at
+        return replace(revised, login=_login(event, at, first, replaced=replaced), login_rank=rank_now)
+    return replace(revised, logout=_logout(event, at, replaced=replaced), logout_rank=rank_now)
+
+
+def _shows_the_same(session: Session, revised: Session) -> bool:
+    """Tell whether content that is known already only lowered its rank.
+
+    It may also decide a competition that it had lost under another id: any order of the events must end the same.
+    """
+    return (session.broker, session.login, session.logout) == (revised.broker, revised.login, revised.logout)
 
 
 def _identity(event: LifecycleEvent) -> bytes:
@@ -137,7 +153,7 @@ def _identity(event: LifecycleEvent) -> bytes:
 
 
 def _remember(seen: tuple[bytes, ...], one: bytes) -> tuple[bytes, ...]:
-    return seen if len(seen) >= SEEN_EVENTS_MAX else (*seen, one)
+    return seen if len(seen) >= SEEN_EVENTS_MAX or one in seen else (*seen, one)
 
 
 def effective_time(event_time: datetime, appended_at: datetime) -> tuple[datetime, bool]:
@@ -147,11 +163,10 @@ def effective_time(event_time: datetime, appended_at: datetime) -> tuple[datetim
     return event_time.astimezone(UTC), False
 
 
-def _login(event: Established, at: datetime, replaced: bool, appended_at: datetime) -> Login:
+def _login(event: Established, at: datetime, appended_at: datetime, *, replaced: bool) -> Login:
     data = event.data
     client_ip = canonical_ip(data.client_ip)
     return Login(
-        broker=event.source,
         user_id=data.user.id,
         user_name=data.user.name,
         desktop_id=data.desktop.id,
@@ -171,6 +186,6 @@ def _login(event: Established, at: datetime, replaced: bool, appended_at: dateti
     )
 
 
-def _logout(event: Destroyed, at: datetime, replaced: bool) -> Logout:
+def _logout(event: Destroyed, at: datetime, *, replaced: bool) -> Logout:
     data = event.data
-    return Logout(event.source, data.reason, data.detail, data.command, at, replaced)
+    return Logout(data.reason, data.detail, data.command, at, replaced)

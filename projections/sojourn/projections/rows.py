@@ -129,17 +129,21 @@ def session_of(row: tuple[Any, ...]) -> Session:
     """Return the session that a row of sql/load_sessions.sql holds."""
     memory = unpack(row[2])
     touched_at: datetime = row[3]
-    broker, details, predecessor = row[4], row[5:17], row[17]
-    login_at, clock_flags, logout_at, reason, reason_detail, command = row[18:24]
+    details, predecessor = row[4:16], row[16]
+    login_at, clock_flags, logout_at, reason, reason_detail, command = row[17:23]
     login = logout = None
     if login_at is not None:
         assert memory.login_appended_at is not None
         login = Login(
-            broker, *details, predecessor, login_at, bool(clock_flags & CLOCK_LOGIN_REPLACED), memory.login_appended_at
+            *details,
+            predecessor=predecessor,
+            at=login_at,
+            replaced=bool(clock_flags & CLOCK_LOGIN_REPLACED),
+            appended_at=memory.login_appended_at,
         )
     if logout_at is not None:
         replaced = bool(clock_flags & CLOCK_LOGOUT_REPLACED)
-        logout = Logout(broker, reason, reason_detail, command, logout_at, replaced)
+        logout = Logout(reason, reason_detail, command, logout_at, replaced)
     return Session(
         memory.revision,
         memory.offset,

@@ -20,9 +20,11 @@ Rank = tuple[int, datetime, str, str]  # see `fold.rank`
 
 
 class Login(Struct, frozen=True, gc=False):
-    """What `established` said; `at` is the broker's clock unless `replaced` by the append time."""
+    """What `established` said; `at` is the broker's clock unless `replaced` by the append time.
 
-    broker: str
+    `appended_at` is when the first `established` of the session came, from which on it was seen alive.
+    """
+
     user_id: str
     user_name: str
     desktop_id: str
@@ -44,7 +46,6 @@ class Login(Struct, frozen=True, gc=False):
 class Logout(Struct, frozen=True, gc=False):
     """What ended the session; `at` is the broker's clock unless `replaced` by the append time."""
 
-    broker: str
     reason: str
     detail: str | None
     command: str | None
@@ -55,8 +56,9 @@ class Logout(Struct, frozen=True, gc=False):
 class Session(Struct, frozen=True, gc=False):
     """One session after some event.
 
-    `offset` and `appended_at` place the row of its newest revision; `seen` holds identity and content of its events,
-    32 bytes each; `touched_at` is the append time of the last event that changed any of this.
+    `offset` and `appended_at` place the row of its newest revision; the ranks are those of the events that count;
+    `seen` holds identity and content of its events, 32 bytes each; `touched_at` is the append time of the last event
+    that changed any of this.
     """
 
     revision: int
@@ -79,9 +81,9 @@ class Session(Struct, frozen=True, gc=False):
     @property
     def broker(self) -> str:
         """The broker that established the session, or else the one that ended it."""
-        claim = self.login or self.logout
-        assert claim is not None
-        return claim.broker
+        counts = self.login_rank or self.logout_rank
+        assert counts is not None
+        return counts[3]
 
     @property
     def online_seconds(self) -> float | None:

@@ -6,7 +6,7 @@ WITH touched AS (
         AS given (tenant, session_id)
 )
 SELECT
-    l.tenant, l.session_id, l.memory, l.appended_at, l.broker, l.user_id, l.user_name, l.desktop_id, l.desktop_name,
+    l.tenant, l.session_id, l.memory, l.appended_at, l.user_id, l.user_name, l.desktop_id, l.desktop_name,
     l.desktop_pool, l.terminal_type, l.terminal_os, l.terminal_version, l.terminal_name, l.client_ip, l.access,
     l.protocol, l.predecessor, l.login_at, l.clock_flags, NULL AS logout_at, NULL AS reason, NULL AS reason_detail,
     l.command
@@ -14,7 +14,7 @@ FROM touched AS t
 JOIN live_session AS l ON l.tenant = t.tenant AND l.session_id = t.session_id
 UNION ALL
 SELECT
-    h.tenant, h.session_id, h.memory, h.appended_at, h.broker, h.user_id, h.user_name, h.desktop_id, h.desktop_name,
+    h.tenant, h.session_id, h.memory, h.appended_at, h.user_id, h.user_name, h.desktop_id, h.desktop_name,
     h.desktop_pool, h.terminal_type, h.terminal_os, h.terminal_version, h.terminal_name, h.client_ip, h.access,
     h.protocol, h.predecessor, h.login_at, h.clock_flags, h.logout_at, h.reason, h.reason_detail, h.command
 FROM touched AS t

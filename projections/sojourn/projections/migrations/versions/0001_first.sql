@@ -307,8 +307,8 @@ END $$;
 CREATE FUNCTION sojourn_v1.last_seen(seen bytea, slot integer) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN to_timestamp(
-    get_byte(seen, (slot & 255) * 4)::bigint << 24 | get_byte(seen, (slot & 255) * 4 + 1)::bigint << 16
-    | get_byte(seen, (slot & 255) * 4 + 2)::bigint << 8 | get_byte(seen, (slot & 255) * 4 + 3)::bigint);
+    (get_byte(seen, (slot & 255) * 4)::bigint << 24) + (get_byte(seen, (slot & 255) * 4 + 1) << 16)
+    + (get_byte(seen, (slot & 255) * 4 + 2) << 8) + get_byte(seen, (slot & 255) * 4 + 3));
 
 CREATE VIEW sojourn.current_session AS
 SELECT

@@ -1,0 +1,1 @@
+"""The `sojourn` command line, and later the REST API and the pages."""

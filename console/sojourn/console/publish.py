@@ -1,0 +1,99 @@
+"""`sojourn publish`: lines of CloudEvents into the log."""
+
+import asyncio
+import os
+import stat
+import sys
+from typing import Annotated, Final
+
+from cyclopts import Parameter
+
+from sojourn.console.opening import DataDir, Json, opened
+from sojourn.console.output import write_json, write_line
+from sojourn.console.progress import progress_bar
+from sojourn.events.errors import SojournError
+from sojourn.events.publisher import Publisher
+
+CHUNK_BYTES: Final = 1 << 20  # what one read takes at most; a slow pipe gives less, and that is published at once
+LINE_BYTES_MAX: Final = 16 << 20  # memory for one line; readers of the log take 1 MiB and say so
+LINES_MAX: Final = 2000  # records in one append
+
+
+class LineTooLong(SojournError):
+    """a line is longer than this command can hold in memory"""
+
+
+class Lines:
+    """The lines of a file or pipe, as they come; blank lines are passed over."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.bytes_read = 0
+        self._descriptor = descriptor
+        self._rest = bytearray()
+        self._number = 0
+        self._ended = False
+
+    def next(self) -> list[bytes] | None:
+        """Wait for more and return the lines that are complete, perhaps none; None at the end."""
+        if self._ended:
+            return None
+        chunk = os.read(self._descriptor, CHUNK_BYTES)
+        self.bytes_read += len(chunk)
+        self._rest += chunk
+        if not chunk:
+            self._ended = True
+            lines = [bytes(self._rest)]
+        else:
+            *complete, last = self._rest.split(b"\n")
+            lines = [bytes(line) for line in complete]
+            self._rest = last
+        self._number += len(lines)
+        if len(self._rest) > LINE_BYTES_MAX:
+            raise LineTooLong(f"a line may have {LINE_BYTES_MAX} bytes; longer is line {self._number + 1}")
+        return [line for line in lines if line.strip()]
+
+
+async def publish(
+    file: Annotated[
+        str, Parameter(allow_leading_hyphen=True, help="A file of CloudEvents, one a line; - reads standard input.")
+    ],
+    /,
+    *,
+    json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Append CloudEvents, one a line, to the log; done when all are acknowledged.
+
+    Lines may hold any bytes but a line feed. Those that are no event that Sojourn knows go to the lifecycle log as they
+    are, and `sojourn dead-letters list` shows why. Blank lines are passed over.
+    """
+    descriptor = sys.stdin.fileno() if file == "-" else _open(file)
+    acknowledged = 0
+    try:
+        async with opened(data_dir) as (_, _, log):
+            publisher, lines = Publisher(log), Lines(descriptor)
+            with progress_bar("publishing", _size(descriptor)) as advance:
+                while (complete := await asyncio.to_thread(lines.next)) is not None:
+                    for start in range(0, len(complete), LINES_MAX):
+                        acknowledged += await publisher.publish(complete[start : start + LINES_MAX])
+                    advance(lines.bytes_read)
+    finally:
+        if json:
+            write_json({"published": acknowledged})
+        else:
+            write_line(f"published {acknowledged} {'event' if acknowledged == 1 else 'events'}")
+
+
+def _open(path: str) -> int:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise IsADirectoryError(21, "Is a directory")
+    except OSError as error:
+        raise SojournError(f"cannot read the events ({error.strerror}): {path}") from error
+    return descriptor
+
+
+def _size(descriptor: int) -> int | None:
+    status = os.fstat(descriptor)
+    return status.st_size if stat.S_ISREG(status.st_mode) else None

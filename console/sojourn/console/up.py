@@ -1,0 +1,114 @@
+"""`sojourn up`: everything on this machine until it is told to stop."""
+
+import asyncio
+import fcntl
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from sojourn.console.health import health_server, listen
+from sojourn.console.opening import DataDir, opened
+from sojourn.console.output import write_line
+from sojourn.consumers.host import Host
+from sojourn.events.embedded.log import EmbeddedLog
+from sojourn.events.errors import SojournError
+from sojourn.events.settings import Settings
+from sojourn.events.simulator.demo import run_demo
+from sojourn.events.topics import LIFECYCLE
+
+
+class AlreadyUp(SojournError):
+    """a `sojourn up` runs on this data directory"""
+
+
+async def up(
+    *,
+    port: Annotated[int, Parameter(help="The port of /health on loopback.", validator=Number(gte=1, lte=65535))] = 8787,
+    demo: Annotated[bool, Parameter(negative="", help="Let demo brokers publish believable sessions.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Run everything on this machine until Ctrl-C or SIGTERM: database, log, projector and health endpoint."""
+    settings = Settings.from_environment(os.environ, data_dir)
+    with only_one(settings.data_dir, port), listen(port) as listener:
+        stopping = asyncio.Event()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(name, stopping.set)
+        async with opened(data_dir) as (_, database, log):
+            host = Host(database, log, f"{socket.gethostname()}/{os.getpid()}")
+            _announce(settings, port, demo)
+            await _run(host, log, listener, settings.data_dir if demo else None, stopping)
+    write_line("stopped; everything acknowledged is kept")
+
+
+async def _run(
+    host: Host, log: EmbeddedLog, listener: socket.socket, demo_dir: Path | None, stopping: asyncio.Event
+) -> None:
+    """Run the projector, the health endpoint and perhaps the demo; the first that fails ends all."""
+    partitions = await log.partitions(LIFECYCLE)
+
+    def report() -> tuple[bool, dict[str, Any]]:
+        owned = len(host.partitions)
+        well = owned == partitions
+        return well, {"status": "ok" if well else "starting", "partitions": partitions, "owned": owned}
+
+    server = health_server(report)
+
+    async def serve() -> None:
+        await server.serve(sockets=[listener])
+
+    async def stop_server() -> None:
+        await stopping.wait()
+        server.should_exit = True
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(host.run(stopping))
+            tasks.create_task(serve())
+            tasks.create_task(stop_server())
+            if demo_dir is not None:
+                tasks.create_task(run_demo(log, demo_dir, lambda: datetime.now(UTC), asyncio.sleep, stopping))
+    except* SojournError as failures:
+        raise failures.exceptions[0] from None
+
+
+@contextmanager
+def only_one(directory: Path, port: int) -> Iterator[None]:
+    """Hold the data directory's `up.lock`, or raise `AlreadyUp` naming the process that does."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (directory / "up.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise AlreadyUp(f"{lock.read().strip()}; stop it, or name another --data-dir: {directory}") from None
+        lock.truncate(0)
+        lock.write(f"sojourn up runs here already, as process {os.getpid()} with port {port}")
+        lock.flush()
+        yield
+
+
+def _announce(settings: Settings, port: int, demo: bool) -> None:
+    location = "" if settings.data_dir_source == "default" else f" --data-dir {settings.data_dir}"
+    for line in (
+        "Sojourn is running; Ctrl-C stops it and loses nothing.",
+        "",
+        f"  data      {settings.data_dir}",
+        f"  database  {'PostgreSQL named by SOJOURN_DATABASE_DSN' if settings.database_dsn else 'embedded PostgreSQL 18'}",
+        f"  health    http://127.0.0.1:{port}/health",
+        "",
+        "In another terminal:",
+        f"  sojourn status{location}",
+        *([f"  sojourn sessions --tenant acme{location}"] if demo else [f"  sojourn publish FILE{location}"]),
+        *([f"  sojourn history --tenant acme{location}"] if demo else []),
+    ):
+        write_line(line)
+    sys.stdout.flush()
