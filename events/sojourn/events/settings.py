@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from msgspec import Struct
 
@@ -67,7 +68,7 @@ def hide_password(dsn: str) -> str:
     if url := _URL.fullmatch(dsn):
         place, question, query = url["rest"].partition("?")
         user = "" if url["user"] is None else f"{url['user']}:{_HIDDEN}@" if _has_password(dsn) else f"{url['user']}@"
-        return f"{url['scheme']}{user}{place}{question}{_HIDDEN if 'password' in query.lower() else query}"
+        return f"{url['scheme']}{user}{place}{question}{_HIDDEN if 'password' in unquote(query) else query}"
     words = list(_KEYWORD.finditer(dsn))
     if "".join(word[0] for word in words) != dsn:
         return _HIDDEN

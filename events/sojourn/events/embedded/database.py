@@ -60,11 +60,17 @@ class EmbeddedDatabase:
 
     async def open(self) -> None:
         """Start the server or join its users; a crash recovery is waited for."""
-        await _in_thread(self._server.open, Patience(WAIT_SECONDS_MAX, RECOVERY_SECONDS_MAX))
+        try:
+            await _in_thread(self._server.open, Patience(WAIT_SECONDS_MAX, RECOVERY_SECONDS_MAX))
+        except asyncio.CancelledError:
+            await self.close()  # it may have succeeded just before
+            raise
 
     async def connect(self, *, autocommit: bool = False) -> psycopg.AsyncConnection[TupleRow]:
         """See `Database`; starts the server again when it has died."""
         patience = Patience(WAIT_SECONDS_MAX, WAIT_SECONDS_MAX)
+        if self._server.has_long_log:
+            await asyncio.to_thread(self._server.trim_log)
         while True:
             try:
                 return await psycopg.AsyncConnection.connect(self.dsn, autocommit=autocommit)
@@ -92,11 +98,13 @@ class EmbeddedDatabase:
 
 
 async def _in_thread(step: Callable[[Patience], None], patience: Patience) -> None:
-    """Run a blocking step beside the event loop; when we are cancelled it ends its waiting."""
+    """Run a blocking step beside the event loop; when we are cancelled, end its waiting and see it out."""
+    running = asyncio.ensure_future(asyncio.to_thread(step, patience))
     try:
-        await asyncio.to_thread(step, patience)
+        await asyncio.shield(running)
     except asyncio.CancelledError:
         patience.stop()
+        await asyncio.gather(running, return_exceptions=True)
         raise
 
 

@@ -30,6 +30,7 @@ WAIT_SECONDS_MAX = 60  # for a server that shows no sign of life, and for one th
 LOG_BYTES_MAX = 8 << 20  # weeks of messages; one older file of this size is kept
 
 _POLL_SECONDS = 0.02  # a start takes 0.1 s, of which this wastes little
+_TELL_SECONDS = 5  # who waits longer wants to know why
 _RELAUNCH_SECONDS = 0.5  # each launch writes to the log
 _PROBE_SECONDS = 2  # libpq waits no shorter
 _CHANGING = "the database system is"  # … starting up, shutting down, in recovery mode
@@ -52,9 +53,11 @@ class Patience:
     """How long to wait: `seconds` without progress, `seconds_max` in all; `stop` ends it from another thread."""
 
     def __init__(self, seconds: float, seconds_max: float) -> None:
+        now = time.monotonic()
         self._seconds = seconds
-        self._until = time.monotonic() + seconds
-        self._latest = time.monotonic() + seconds_max
+        self._until = now + seconds
+        self._latest = now + seconds_max
+        self._tell_at = now + _TELL_SECONDS
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -66,10 +69,13 @@ class Patience:
         """Whether the time is over."""
         return time.monotonic() >= min(self._until, self._latest)
 
-    def pause(self, seconds: float = _POLL_SECONDS, *, progress: bool = False) -> bool:
-        """Wait a moment; return False when the time is over."""
+    def pause(self, what: str, seconds: float = _POLL_SECONDS, *, progress: bool = False) -> bool:
+        """Wait a moment for `what`; return False when the time is over."""
         if self._stopped.wait(seconds):
-            raise Unreachable("waiting for PostgreSQL was given up")
+            raise Unreachable(f"waiting was given up: {what}")
+        if time.monotonic() > self._tell_at:
+            log.warning("waiting for PostgreSQL", reason=what)
+            self._tell_at += _TELL_SECONDS
         if progress:
             self._until = time.monotonic() + self._seconds
         return not self.is_over
@@ -96,12 +102,14 @@ class PostgresServer:
                 try:
                     self._bring_up(patience, create=True)
                 except BaseException:
-                    self._forget()
+                    self._stop_if_unused(Patience(WAIT_SECONDS_MAX, WAIT_SECONDS_MAX))
                     raise
 
     def restart(self, patience: Patience) -> None:
         """Return when the server takes connections again; never makes an empty cluster in place of a lost one."""
         with explained(self._directory.path), self._starting(patience):
+            if self._users is None:  # closed while we waited: nobody would stop what we start
+                raise Unreachable(f"the database has been closed: {self._directory.path}")
             self._bring_up(patience, create=False)
 
     def leave(self, patience: Patience) -> None:
@@ -110,8 +118,12 @@ class PostgresServer:
             return
         self._forget()  # before waiting: whoever holds the lock now may then stop the server for us
         with explained(self._directory.path), self._starting(patience):
-            if not self._directory.has_users():
-                self._stop(patience)
+            self._stop_if_unused(patience)
+
+    def _stop_if_unused(self, patience: Patience) -> None:
+        self._forget()
+        if not self._directory.has_users():
+            self._stop(patience)
 
     def _forget(self) -> None:
         if self._users is not None:
@@ -123,8 +135,9 @@ class PostgresServer:
         """Be the only process that starts or stops this server."""
         with self._directory.lock_file("start.lock") as lock:
             while not try_lock(lock):
-                if not patience.pause(progress=True):
-                    raise Unreachable(f"another process is starting or stopping PostgreSQL in: {self._directory.path}")
+                reason = f"another process starts or stops PostgreSQL in: {self._directory.path}"
+                if not patience.pause(reason, progress=True):
+                    raise Unreachable(reason)
             yield
 
     def _bring_up(self, patience: Patience, *, create: bool) -> None:
@@ -134,22 +147,21 @@ class PostgresServer:
             state, said = self._probe(account)
             if state is State.READY:
                 return
-            seconds = _POLL_SECONDS
+            seconds, progress = _POLL_SECONDS, state is State.CHANGING
             with self._directory.life() as life:
                 if life is not None and state is State.SILENT:
-                    if launched_at is not None:
+                    if launched_at is None:
+                        progress = True  # making a cluster takes its time
+                    else:
                         self._judge_end(launched_at)
                         seconds = _RELAUNCH_SECONDS
                     launched_at = self._launch(account, life, create=create)
                     account = self._directory.account()
-            going_on = patience.pause(seconds, progress=state is State.CHANGING)
-            if state is State.REFUSED or not going_on:
-                raise Unreachable(self._why_not(state, said))
-
-    def _why_not(self, state: State, said: str) -> str:
-        if state is State.SILENT:
-            said = "it does not answer, but processes of it still run; end them if it stays so"
-        return f"PostgreSQL takes no connection ({said}); try again later: {self._directory.path}"
+            if state is State.SILENT:
+                said = "it does not answer, but processes of it still run; end them if it stays so"
+            reason = f"PostgreSQL takes no connection ({said}); try again later: {self._directory.path}"
+            if state is State.REFUSED or not patience.pause(reason, seconds, progress=progress):
+                raise Unreachable(reason)
 
     def _probe(self, account: Account) -> tuple[State, str]:
         """Try a connection and return how the server took it, with its words."""
@@ -186,7 +198,8 @@ class PostgresServer:
             create_cluster(directory, account, binaries, life)
         directory.make_sockets(account)
         configure(directory.cluster, directory.sockets, account)
-        (directory.cluster / "postmaster.pid").unlink(missing_ok=True)  # nobody lives, so its number is a stranger's
+        for stale in (directory.cluster / "postmaster.pid", directory.sockets / ".s.PGSQL.5432.lock"):
+            stale.unlink(missing_ok=True)  # no process of ours lives, so the number in it is a stranger's or a zombie's
         self.trim_log()
         output = os.open(directory.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -217,7 +230,8 @@ class PostgresServer:
             output = file.read(LOG_BYTES_MAX).decode(errors="replace")
         output = "\n".join(line for line in output.splitlines() if _CHANGING not in line)  # told to our probes
         reasons = telling(output)
-        may_pass = not reasons or "still in use" in reasons[-1]  # killed, or orphans hold its shared memory
+        was_killed = not reasons and (not output or "LOG:" in output)
+        may_pass = was_killed or (reasons and "still in use" in reasons[-1])  # orphans hold its shared memory
         if not may_pass or self._directory.is_full(output):
             raise self._directory.failure("started", output)
 
@@ -231,8 +245,7 @@ class PostgresServer:
                     break
             if not asked and self._probe(account)[0] is not State.SILENT:
                 asked = self._interrupt()
-            if not patience.pause():
-                log.warning("PostgreSQL is still stopping", path=str(self._directory.path))
+            if not patience.pause(f"it is stopping: {self._directory.path}"):
                 return
         if self._directory.cluster_link.exists():
             self._directory.remove_sockets()
@@ -246,9 +259,16 @@ class PostgresServer:
             return False
         return True
 
+    @property
+    def has_long_log(self) -> bool:
+        """Whether `trim_log` has work to do."""
+        try:
+            return self._directory.log.stat().st_size > LOG_BYTES_MAX
+        except FileNotFoundError:
+            return False
+
     def trim_log(self) -> None:
         """Keep the log bounded; the server appends, so it goes on at the new end."""
-        with contextlib.suppress(FileNotFoundError):
-            if self._directory.log.stat().st_size > LOG_BYTES_MAX:
-                shutil.copyfile(self._directory.log, self._directory.log.with_name("postgres.log.1"))
-                os.truncate(self._directory.log, 0)
+        if self.has_long_log:
+            shutil.copyfile(self._directory.log, self._directory.log.with_name("postgres.log.1"))
+            os.truncate(self._directory.log, 0)

@@ -1,0 +1,309 @@
+"""What the embedded PostgreSQL survives: `kill -9` of it and of its users, at any moment, and a full disk."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from sojourn.events.embedded import database as database_module
+from sojourn.events.embedded.binaries import account_of, unprivileged_account
+from sojourn.events.embedded.database import Database, open_database
+from sojourn.events.errors import SojournError, Unreachable
+from sojourn.events.settings import Settings
+from tests.integration.server_processes import (
+    answer,
+    as_root,
+    finish,
+    kill,
+    kill_server,
+    postmaster,
+    server_processes,
+    user_process,
+    wait_until,
+)
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """Mount a file system that everybody can enter and that holds a new cluster (46 MB) and a restart, no more."""
+    path = Path(tempfile.mkdtemp(prefix="sojourn-small-"))
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=112m,mode=755", "tmpfs", str(path)], check=False)
+    if mounted.returncode != 0:
+        path.rmdir()
+        pytest.skip("a small tmpfs needs the right to mount")
+    yield path
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
+    path.rmdir()
+
+
+async def store(database: Database, number: int) -> None:
+    async with await database.connect() as connection:
+        await connection.execute("CREATE TABLE IF NOT EXISTS kept (number int)")
+        await connection.execute("INSERT INTO kept VALUES (%s)", (number,))
+
+
+async def stored(database: Database) -> list[int]:
+    async with await database.connect() as connection:
+        rows = await (await connection.execute("SELECT number FROM kept ORDER BY number")).fetchall()
+    return [number for (number,) in rows]
+
+
+async def test_connect_starts_a_killed_server_again_with_all_that_was_committed(
+    database: Database, data_dir: Path
+) -> None:
+    for number in range(5):
+        await store(database, number)
+        kill(postmaster(data_dir))
+
+    assert await stored(database) == [0, 1, 2, 3, 4]
+
+
+async def test_connect_survives_the_death_of_every_process_of_the_server(database: Database, data_dir: Path) -> None:
+    await store(database, 1)
+
+    await asyncio.to_thread(kill_server, data_dir)
+
+    assert await stored(database) == [1]
+
+
+async def test_connect_waits_while_the_server_recovers_from_a_killed_backend(
+    database: Database, data_dir: Path
+) -> None:
+    await store(database, 1)
+    async with await database.connect() as victim:
+        kill(victim.info.backend_pid)
+
+        assert await stored(database) == [1]
+        with pytest.raises(psycopg.OperationalError):
+            await victim.execute("SELECT 1")
+
+    assert server_processes(data_dir)
+
+
+async def test_many_that_connect_after_a_kill_all_get_a_connection(database: Database, data_dir: Path) -> None:
+    await store(database, 1)
+    starts = (data_dir / "postgres.log").read_text().count("starting PostgreSQL")
+    await asyncio.to_thread(kill_server, data_dir)
+
+    rows = await asyncio.gather(*(stored(database) for _ in range(20)))
+
+    assert rows == [[1]] * 20
+    assert (data_dir / "postgres.log").read_text().count("starting PostgreSQL") == starts + 1
+
+
+def test_the_server_outlives_its_killed_users_and_the_next_one_stops_it(data_dir: Path) -> None:
+    with user_process(data_dir) as first, user_process(data_dir) as second:
+        assert [answer(first), answer(second)] == ["ready", "ready"]
+        before = postmaster(data_dir)
+        kill(first.pid, second.pid)
+
+    with user_process(data_dir) as third:
+        assert answer(third) == "ready"
+        assert postmaster(data_dir) == before
+        assert finish(third) == "closed"
+
+    assert not server_processes(data_dir)
+
+
+async def test_after_a_power_cut_everything_committed_is_there(settings: Settings) -> None:
+    with user_process(settings.data_dir) as other:
+        assert answer(other) == "ready"
+        database = await open_database(settings)
+        await store(database, 1)
+        kill(other.pid)
+        await asyncio.to_thread(kill_server, settings.data_dir)
+        await database.close()
+
+    again = await open_database(settings)
+    rows = await stored(again)
+    await again.close()
+
+    assert rows == [1]
+
+
+@pytest.mark.parametrize(
+    "reached",
+    [
+        "start.lock",
+        "layout",
+        "postgres.new",
+        "postgres.new/PG_VERSION",
+        "postgres.new/global/pg_control",
+        "postgres.new/base/5",
+        "postgres",
+        "postgres.log",
+        "postgres/postmaster.pid",
+    ],
+)
+def test_a_kill_at_any_moment_of_the_first_start_leaves_nothing_half_made(data_dir: Path, reached: str) -> None:
+    with user_process(data_dir) as process:
+        wait_until((data_dir / reached).exists, f"the start has made {reached}")
+        kill(process.pid)
+
+    with user_process(data_dir) as process:
+        assert answer(process) == "ready"
+        assert finish(process) == "closed"
+
+    assert not server_processes(data_dir)
+    assert not os.path.lexists(data_dir / "postgres.new")
+
+
+def forget(data_dir: Path) -> None:
+    cluster = data_dir / "postgres"
+    if cluster.is_symlink():
+        shutil.rmtree(cluster.resolve())
+    shutil.rmtree(data_dir)
+
+
+async def test_a_start_waits_for_orphans_that_hold_the_shared_memory(settings: Settings) -> None:
+    database = await open_database(settings)
+    await store(database, 1)
+    async with await database.connect() as orphan:
+        backend = orphan.info.backend_pid
+        os.kill(backend, signal.SIGSTOP)  # as one that is busy, it does not see that its parent has gone
+        kill(postmaster(settings.data_dir))
+        wait_until(lambda: server_processes(settings.data_dir) == {backend}, "the others have ended")
+
+        opening = asyncio.create_task(open_database(settings))
+        done, _ = await asyncio.wait([opening], timeout=1)
+        assert not done
+        kill(backend)
+        again = await opening
+
+    rows = await stored(again)
+    await again.close()
+    await database.close()
+    assert rows == [1]
+
+
+async def test_orphans_that_stay_are_named_after_a_bounded_wait(
+    database: Database, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "WAIT_SECONDS_MAX", 0.5)
+    async with await database.connect() as orphan:
+        os.kill(orphan.info.backend_pid, signal.SIGSTOP)
+        kill(postmaster(data_dir))
+
+        with pytest.raises(Unreachable, match="processes of it still run") as caught:
+            await database.connect()
+        kill(orphan.info.backend_pid)
+
+    assert str(caught.value).endswith(str(data_dir))
+
+
+@pytest.fixture
+def stranger() -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process that has nothing to do with PostgreSQL, as the user that the server runs as."""
+    account = unprivileged_account() if os.geteuid() == 0 else account_of(os.geteuid())
+    with subprocess.Popen(["sleep", "600"], user=account.uid if account.is_other else None) as process:
+        yield process
+        process.kill()
+
+
+async def test_a_stranger_with_the_number_of_a_dead_server_does_no_harm(
+    database: Database, data_dir: Path, stranger: subprocess.Popen[bytes]
+) -> None:
+    await store(database, 1)
+    files = [data_dir / "postgres" / "postmaster.pid", data_dir / "postgres" / "socket" / ".s.PGSQL.5432.lock"]
+    texts = [file.read_text() for file in files]
+    dead = str(postmaster(data_dir))
+    await asyncio.to_thread(kill_server, data_dir)
+    for file, text in zip(files, texts, strict=True):
+        file.write_text(text.replace(dead, str(stranger.pid), 1))
+
+    assert await stored(database) == [1]
+    await database.close()
+
+    assert stranger.poll() is None
+
+
+async def test_a_long_recovery_is_waited_for_when_opened_and_bounded_when_connecting(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = await open_database(settings)
+    await store(database, 1)
+    monkeypatch.setattr(database_module, "WAIT_SECONDS_MAX", 0.5)
+    async with await database.connect(autocommit=True) as connection:
+        wait = "while [ ! -e gate ]; do sleep 0.05; done; false"  # beside the cluster's files
+        await connection.execute(psycopg.sql.SQL("ALTER SYSTEM SET restore_command = {}").format(wait))
+    await asyncio.to_thread(kill_server, settings.data_dir)
+    (settings.data_dir / "postgres" / "recovery.signal").touch()
+
+    opening = asyncio.create_task(open_database(settings))
+    done, _ = await asyncio.wait([opening], timeout=1.5)
+    with pytest.raises(Unreachable, match="another process starts or stops"):
+        await database.connect()
+    (settings.data_dir / "postgres" / "gate").touch()
+    again = await opening
+
+    assert not done
+    assert await stored(again) == [1]
+    await again.close()
+    await database.close()
+
+
+async def test_a_data_directory_that_vanishes_in_use_is_not_replaced_by_an_empty_one(
+    database: Database, data_dir: Path
+) -> None:
+    await asyncio.to_thread(kill_server, data_dir)
+    forget(data_dir)
+
+    for _ in range(2):  # a first one that had made something new would let the second one in
+        with pytest.raises(Unreachable, match="no such file or directory"):
+            await database.connect()
+
+
+@as_root
+async def test_a_disk_too_small_for_a_new_database_is_named(small_disk: Path) -> None:
+    fill(small_disk, leave=20 << 20)
+
+    with pytest.raises(SojournError, match="free some for") as caught:
+        await open_database(Settings(small_disk / "data"))
+
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(str(small_disk / "data"))
+    assert not (small_disk / "data" / "postgres").exists()
+    assert not (small_disk / "data" / "postgres.new").exists()
+
+
+@as_root
+async def test_a_disk_without_a_byte_is_named(small_disk: Path) -> None:
+    fill(small_disk, leave=0)
+
+    with pytest.raises(SojournError, match="free some for") as caught:
+        await open_database(Settings(small_disk / "data"))
+
+    assert str(caught.value).endswith(str(small_disk / "data"))
+
+
+@as_root
+async def test_a_server_on_a_full_disk_comes_back_when_space_is_freed(small_disk: Path) -> None:
+    settings = Settings(small_disk / "data")
+    database = await open_database(settings)
+    await store(database, 1)
+    kill_server(settings.data_dir)
+    filler = fill(small_disk, leave=0)
+
+    with pytest.raises(Unreachable, match="free some for"):
+        await database.connect()
+    filler.unlink()
+
+    assert await stored(database) == [1]
+    await database.close()
+
+
+def fill(disk: Path, *, leave: int) -> Path:
+    """Write until only `leave` bytes are free."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as out, contextlib.suppress(OSError):
+        while shutil.disk_usage(disk).free > leave:
+            out.write(b"x" * 4096)
+    return filler
