@@ -8,21 +8,30 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from tests.model.reading import DESTROYED, ESTABLISHED, Reading, Refused, read
 
 LIFECYCLE = "sojourn.lifecycle"
 MEMORY = timedelta(days=62)
+IDENTITIES_MAX = 64  # docs/contract.md: so many events of one session have their identity judged
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 AHEAD = timedelta(hours=24)
 NORMAL = {"logoff", "idle_timeout", "admin_disconnect"}
 INTERNAL = [
     ipaddress.ip_network(network)
     for network in (
-        "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "127.0.0.0/8", "::1/128", "169.254.0.0/16", "fe80::/10",
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "fc00::/7",
+        "127.0.0.0/8",
+        "::1/128",
+        "169.254.0.0/16",
+        "fe80::/10",
     )
-]  # fmt: skip
+]
 
 LOGIN_CLAMPED, LOGOUT_CLAMPED, NEGATIVE = 1, 2, 4
 
@@ -45,6 +54,7 @@ class Told:
     entry: Entry
     said: Reading
     disposition: str = ""
+    news: bool = False  # it told something that was not known: that keeps the session in memory
     revision: int | None = None
     row: dict[str, Any] = field(default_factory=dict)
 
@@ -57,9 +67,13 @@ class Told:
         return self.entry.appended_at if self.clamped else self.said.time
 
     @property
-    def rank(self) -> tuple[bool, int, datetime, str]:
+    def identity(self) -> tuple[str, str]:
+        return self.said.source, self.said.id
+
+    @property
+    def rank(self) -> tuple[bool, int, datetime, str, str]:
         """Say which of two competing events counts: the lower one. One without a sequence comes last."""
-        return (self.said.sequence is None, self.said.sequence or 0, self.at, self.said.id)
+        return (self.said.sequence is None, self.said.sequence or 0, self.at, self.said.id, self.said.source)
 
 
 @dataclass
@@ -87,6 +101,7 @@ def project(entries: Iterable[Entry], partitions: int) -> Outcome:
             if said.tenant is None or said.subject is None or said.type not in {ESTABLISHED, DESTROYED}:
                 raise Refused("unknown_type")
             if partition_of(said.tenant, said.subject, partitions) != entry.partition:
+                outcome.history[entry.partition, entry.offset] = history_row(Told(entry, said, "dead_letter"))
                 raise Refused("wrong_partition")
         except Refused as refused:
             outcome.dead_letters[place] = refused.reason
@@ -114,34 +129,42 @@ def project(entries: Iterable[Entry], partitions: int) -> Outcome:
 
 def judge(told: Told, before: Sequence[Told]) -> None:
     """Give the event its disposition, and its row where it has an effect, from all that came before it."""
-    known = [event for event in remembered(before, told.entry.appended_at) if event.disposition != "conflict"]
-    same_id = [e for e in known if (e.said.source, e.said.id) == (told.said.source, told.said.id)]
-    if any(event.said.content != told.said.content for event in same_id):
+    counted = [event for event in remembered(before, told.entry.appended_at) if event.disposition != "conflict"]
+    known = first_distinct(counted)
+    if any(event.identity == told.identity and event.said.content != told.said.content for event in known):
         told.disposition = "conflict"
         return
-    if any(event.said.content == told.said.content for event in known):
+    repeats = any(event.said.content == told.said.content for event in known)
+    wins = all(told.rank < event.rank for event in counted if event.said.type == told.said.type)
+    row = state_row([*counted, told])
+    told.news = wins or not repeats or all(event.identity != told.identity for event in known)
+    if not wins:
+        told.disposition = "duplicate" if repeats else "late"
+    elif repeats and row == state_row(counted):
         told.disposition = "duplicate"
-        return
-    counted = [event for event in known if event.disposition != "duplicate"]
-    rivals = [event for event in counted if event.said.type == told.said.type]
-    if any(rival.rank < told.rank for rival in rivals):
-        told.disposition = "late"
-        return
-    begun = [event for event in [*counted, told] if event.said.type == ESTABLISHED]
-    told.disposition = "applied" if begun else "orphan"
-    told.revision = 1 + sum(event.revision is not None for event in counted)
-    told.row = state_row([*counted, told])
+    else:
+        told.disposition = "orphan" if row["login_at"] is None else "applied"
+        told.revision = 1 + sum(event.revision is not None for event in counted)
+        told.row = row | {"cause": cause(told, counted)}
+
+
+def first_distinct(events: Sequence[Told]) -> list[Told]:
+    """Return the events whose identity and content are kept: the first 64 different ones of a session."""
+    kept: dict[tuple[tuple[str, str], str], Told] = {}
+    for event in events:
+        kept.setdefault((event.identity, event.said.content), event)
+    return list(kept.values())[:IDENTITIES_MAX]
 
 
 def remembered(before: Sequence[Told], now: datetime) -> Sequence[Told]:
-    """Return what is still known: an ended session is forgotten when nothing was heard of it for 62 days."""
+    """Return what is still known: 62 days after the last news of an ended session it is forgotten."""
     for end in range(len(before), 0, -1):
         # The memory may have been lost between two earlier events; then only what followed is known.
-        later = before[end] if end < len(before) else None
-        at = later.entry.appended_at if later else now
+        at = before[end].entry.appended_at if end < len(before) else now
+        last = next((event for event in reversed(before[:end]) if event.news), None)
         newest = newest_revision(before[:end])
-        gone = at - before[end - 1].entry.appended_at > MEMORY
-        if gone and newest is not None and newest.row["logout_at"] is not None:
+        ended = newest is not None and newest.row["logout_at"] is not None
+        if ended and last is not None and at - last.entry.appended_at >= MEMORY:
             return before[end:]
     return before
 
@@ -150,10 +173,19 @@ def newest_revision(events: Sequence[Told]) -> Told | None:
     return next((event for event in reversed(events) if event.revision is not None), None)
 
 
+def cause(told: Told, counted: Sequence[Told]) -> str:
+    kinds = {event.said.type for event in counted}
+    if told.said.type in kinds:
+        return "earlier_established" if told.said.type == ESTABLISHED else "earlier_destroyed"
+    if told.said.type == ESTABLISHED:
+        return "established_found" if DESTROYED in kinds else "established"
+    return "destroyed" if ESTABLISHED in kinds else "ended_before_established"
+
+
 def note_superseded(events: Sequence[Told], outcome: Outcome) -> None:
-    """An ended revision is superseded by the next revision of the same life of the session."""
+    """Name the ended revisions that a later revision of the same life of the session corrects."""
     revisions = [event for event in events if event.revision is not None]
-    for earlier, later in zip(revisions, revisions[1:], strict=False):
+    for earlier, later in pairwise(revisions):
         if earlier.row["logout_at"] is not None and later.revision != 1:
             outcome.superseded[earlier.entry.partition, earlier.entry.offset] = later.entry.offset
 
@@ -195,7 +227,7 @@ def login_columns(login: Told) -> dict[str, Any]:
         "terminal_os": data["terminal"]["os"],
         "terminal_version": data["terminal"]["version"],
         "terminal_name": data["terminal"]["name"],
-        "client_ip": data["client_ip"],
+        "client_ip": canonical_address(data["client_ip"]),
         "access": data.get("access") or access_from(data["client_ip"]),
         "protocol": data["protocol"],
         "broker": login.said.source,
@@ -232,7 +264,7 @@ def history_row(told: Told) -> dict[str, Any]:
         "appended_at": told.entry.appended_at,
         "event_id": told.said.id,
         "source": told.said.source,
-        "event_type": told.said.type,
+        "event_type": told.said.type.split(".")[2],
         "event_time": told.said.time,
         "sequence": told.said.sequence,
         "disposition": told.disposition,
@@ -242,9 +274,9 @@ def history_row(told: Told) -> dict[str, Any]:
 
 
 def live_row(newest: Told, events: Sequence[Told]) -> dict[str, Any]:
-    """Return the row of an open session; liveness begins with the first established event that was appended."""
-    born = next(e for e in events if e.revision == 1 and e.entry.offset <= newest.entry.offset)
-    ended_only = {"logout_at", "online_seconds", "outcome", "reason", "reason_detail"}
+    """Return the row of an open session; liveness begins with the first established event of its life."""
+    born = next(event for event in reversed(events) if event.revision == 1)
+    ended_only = {"logout_at", "online_seconds", "outcome", "reason", "reason_detail", "cause"}
     return {
         "tenant": newest.said.tenant,
         "session_id": newest.said.subject,
@@ -255,7 +287,14 @@ def live_row(newest: Told, events: Sequence[Told]) -> dict[str, Any]:
         "established_appended_at": born.entry.appended_at,
         **{name: value for name, value in newest.row.items() if name not in ended_only},
         "lost_at": None,
+        "cause": None,
     }
+
+
+def canonical_address(text: str) -> str:
+    address = ipaddress.ip_address(text)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return f"::ffff:{mapped}" if mapped is not None else address.compressed
 
 
 def access_from(client_ip: str) -> str:

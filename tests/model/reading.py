@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
+from tests.model.grammar import NoJson, canonical, depth, has_long_integer, parse
+
 BYTES_MAX = 1 << 20  # issue 4, item 2
 DEPTH_MAX = 64  # issue 4, item 2
 ID_MAX = 200  # shared/events/README.md
@@ -27,14 +29,9 @@ TYPES = {ESTABLISHED, DESTROYED, HEARTBEAT, HEARTBEATS, ALIVE}
 TERMINALS = {"thin_client", "soft_client", "mobile", "browser", "other"}
 REASONS = {"logoff", "idle_timeout", "admin_disconnect", "network", "error", "broker_shutdown", "unknown"}
 
-STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"')
-STRING_CUT = re.compile(r'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*(?:\\(?:u[0-9a-fA-F]{0,3})?)?')
-NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-NUMBER_CUT = re.compile(r"-|-?(?:0|[1-9][0-9]*)(?:\.|(?:\.[0-9]+)?[eE][+-]?)")
-SPACE = re.compile(r"[ \t\r\n]*")
 RFC3339 = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
-    r"(?:([Zz])|([+-])([0-9]{2}):([0-9]{2}))"
+    r"(?:([Zz])|([+-])([0-9]{2}):?([0-9]{2}))"
 )
 
 
@@ -70,12 +67,15 @@ def read(value: bytes) -> Reading:
         raise Refused("not_utf8") from None
     if depth(text) > DEPTH_MAX:
         raise Refused("too_deep")
-    check_grammar(text)
-    document = json.loads(text, parse_float=number, parse_int=number)
+    try:
+        document = parse(text)
+    except NoJson as error:
+        raise Refused(error.reason) from None
     if not isinstance(document, dict):
-        raise Refused("missing_field")
+        raise Refused("not_json")
     # CloudEvents' JSON format: an attribute that is null is an attribute that is not there.
     event = {name: given for name, given in document.items() if given is not None}
+    event["long number"] = has_long_integer(text)
     kind = event.get("type")
     if kind is None:
         raise Refused("missing_field")
@@ -102,114 +102,13 @@ def read(value: bytes) -> Reading:
     )
 
 
-# --- JSON -----------------------------------------------------------------------------------------------------------
-
-
-def depth(text: str) -> int:
-    """Return how many brackets stand open at once, outside of strings."""
-    deepest = level = 0
-    inside = escaped = False
-    for character in text:
-        if inside:
-            if escaped:
-                escaped = False
-            elif character == "\\":
-                escaped = True
-            elif character == '"':
-                inside = False
-        elif character == '"':
-            inside = True
-        elif character in "[{":
-            level += 1
-            deepest = max(deepest, level)
-        elif character in "]}":
-            level -= 1
-    return deepest
-
-
-def check_grammar(text: str) -> None:
-    """Raise `Refused` unless the text is JSON: truncated when more text could have made it JSON."""
-    end = skip_value(text, 0)
-    if SPACE.match(text, end).end() != len(text):  # type: ignore[union-attr] # it matches the empty string
-        raise Refused("not_json")
-
-
-def skip_value(text: str, at: int) -> int:
-    at = skip_space(text, at)
-    if text[at] == "{":
-        return skip_members(text, at + 1, "}", named=True)
-    if text[at] == "[":
-        return skip_members(text, at + 1, "]", named=False)
-    if text[at] == '"':
-        return skip_string(text, at)
-    for word in ("true", "false", "null"):
-        if text.startswith(word, at):
-            return at + len(word)
-        if word.startswith(text[at:]):
-            raise Refused("truncated_json")
-    if NUMBER_CUT.fullmatch(text, at):
-        raise Refused("truncated_json")
-    found = NUMBER.match(text, at)
-    if found is None:
-        raise Refused("not_json")
-    return found.end()
-
-
-def skip_members(text: str, at: int, closing: str, *, named: bool) -> int:
-    at = skip_space(text, at)
-    if text[at] == closing:
-        return at + 1
-    while True:
-        if named:
-            at = skip_space(text, skip_string(text, skip_space(text, at)))
-            if text[at] != ":":
-                raise Refused("not_json")
-            at += 1
-        at = skip_space(text, skip_value(text, at))
-        if text[at] == closing:
-            return at + 1
-        if text[at] != ",":
-            raise Refused("not_json")
-        at += 1
-
-
-def skip_string(text: str, at: int) -> int:
-    found = STRING.match(text, at)
-    if found is None:
-        raise Refused("truncated_json" if STRING_CUT.fullmatch(text, at) else "not_json")
-    try:
-        json.loads(found.group()).encode()
-    except UnicodeEncodeError:  # half a surrogate pair is no character
-        raise Refused("not_json") from None
-    return found.end()
-
-
-def skip_space(text: str, at: int) -> int:
-    """Return where the next token begins; text that ends here was cut."""
-    end = SPACE.match(text, at).end()  # type: ignore[union-attr] # it matches the empty string
-    if end == len(text):
-        raise Refused("truncated_json")
-    return end
-
-
-def number(spelling: str) -> int | float:
-    """Return one value for every spelling of a number: 1, 1.0 and 1e0 are the same."""
-    value = float(spelling)
-    if re.fullmatch(r"-?[0-9]{1,300}", spelling):
-        return int(spelling)
-    return int(value) if value.is_integer() else value
-
-
-def canonical(value: Any) -> Any:
-    """Return the value with its numbers spelled one way; keys are sorted when it is dumped."""
-    if isinstance(value, dict):
-        return {name: canonical(member) for name, member in value.items()}
-    if isinstance(value, list):
-        return [canonical(member) for member in value]
-    return value
-
-
 # --- the checks, one for each reason --------------------------------------------------------------------------------
+
+
+def without_nulls(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {name: without_nulls(member) for name, member in value.items() if member is not None}
 
 
 def lacks_field(event: Mapping[str, Any]) -> bool:
@@ -223,11 +122,15 @@ def lacks_field(event: Mapping[str, Any]) -> bool:
         required.append("data")
     if any(name not in event for name in required):
         return True
-    data = event.get("data")
-    if not isinstance(data, dict):
+    if not isinstance(event.get("data"), dict):
         return False
+    data = without_nulls(event["data"])
     if kind == ESTABLISHED:
-        parts = {"user": ("id", "name"), "desktop": ("id", "name", "pool"), "terminal": ("type", "os", "version", "name")}
+        parts = {
+            "user": ("id", "name"),
+            "desktop": ("id", "name", "pool"),
+            "terminal": ("type", "os", "version", "name"),
+        }
         return any(name not in data for name in (*parts, "client_ip", "protocol")) or any(
             isinstance(data[part], dict) and name not in data[part] for part, names in parts.items() for name in names
         )
@@ -268,7 +171,10 @@ def has_bad_value(event: Mapping[str, Any]) -> bool:
     data = event.get("data", {})
     good = (
         event["specversion"] == "1.0"
-        and all(is_text(event[name]) and event[name] != "" for name in ("id", "source"))
+        and not event["long number"]
+        and all(
+            is_text(event[name]) and event[name] != "" and not has_control(event[name]) for name in ("id", "source")
+        )
         and all(is_text(event[name]) for name in ("traceparent", "datacontenttype") if name in event)
         and event.get("sequencetype", "Integer") == "Integer"
         and ("sequence" not in event or sequence(event["sequence"]) is not None)
@@ -317,7 +223,7 @@ def are_beats(data: Mapping[str, Any]) -> bool:
         and len(sessions) <= BATCH_MAX
         and all(is_id(session) for session in sessions)
         and isinstance(details, dict)
-        and all(is_beat(detail) for detail in details.values())
+        and all("\0" not in session and is_beat(detail) for session, detail in details.items())
     )
 
 
@@ -333,11 +239,11 @@ def is_text(value: Any) -> bool:
 
 
 def is_id(value: Any) -> bool:
-    return (
-        isinstance(value, str)
-        and 1 <= len(value) <= ID_MAX
-        and not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in value)
-    )
+    return isinstance(value, str) and 1 <= len(value) <= ID_MAX and not has_control(value)
+
+
+def has_control(text: str) -> bool:
+    return any(ord(character) < 32 or 127 <= ord(character) < 160 for character in text)
 
 
 def is_count(value: Any) -> bool:
@@ -358,7 +264,7 @@ def sequence(value: Any) -> int | None:
     """Return the sequence as a number, or None when it is not there or is none that a bigint can hold."""
     if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value):
         value = int(value)
-    return value if type(value) is int and -(2**63) <= value < 2**63 else None
+    return value if type(value) is int and -(2**63) < value < 2**63 else None
 
 
 def instant(value: Any) -> datetime | None:
@@ -367,7 +273,7 @@ def instant(value: Any) -> datetime | None:
     if found is None:
         return None
     year, month, day, hour, minute, second, fraction, zulu, sign, hours, minutes = found.groups()
-    micro = int(((fraction or "") + "000000")[:6])
+    micro = round_half_up(fraction or "")
     try:
         zone: timezone = UTC
         if zulu is None:
@@ -375,7 +281,13 @@ def instant(value: Any) -> datetime | None:
                 return None
             shift = timedelta(hours=int(hours), minutes=int(minutes))
             zone = timezone(-shift if sign == "-" else shift)
-        local = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second), micro, zone)
-        return local.astimezone(UTC)
+        local = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second), 0, zone)
+        return (local + timedelta(microseconds=micro)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+
+
+def round_half_up(fraction: str) -> int:
+    """Return the microseconds of a fraction of a second."""
+    digits = (fraction + "0000000")[:7]
+    return int(digits[:6]) + (digits[6] >= "5")

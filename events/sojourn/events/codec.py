@@ -1,10 +1,10 @@
 """Reading and writing CloudEvents: bytes to typed events, or one public reason why not."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Any, Final, NoReturn, get_args
 
 import msgspec
@@ -24,6 +24,7 @@ from sojourn.events.types import (
 
 VALUE_BYTES_MAX = 1024 * 1024  # Kafka's own default for a record; a real event has 600 bytes
 DEPTH_MAX = 64  # a real event is 4 deep; parsers recurse on what is deeper
+INTEGER_DIGITS_MAX = 4300  # Python refuses to read longer ones, since it takes quadratic time
 DETAIL_CHARACTERS_MAX = 300  # a reason is read in a list
 DIGEST_BYTES = 16  # 128 bits: no accidental collision among all events ever
 
@@ -48,7 +49,8 @@ REASONS: Final = (
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SUSPECT = re.compile(rb"\\|\x7f|\xc2[\x80-\x9f]")  # without these bytes no text can hold a control character
-_BRACKET_OR_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
+_BRACKET_OR_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?P<quote>"?)|(?P<opening>[\[{])|(?P<closing>[\]}])', re.DOTALL)
+_LONG_INTEGER = re.compile(rb"(?<![0-9])[0-9]{%d,}" % (INTEGER_DIGITS_MAX + 1))
 _KINDS: Final = {type_name(kind): kind for kind in EVENT_TYPES}
 _SEQUENCE = re.compile(r"-?[0-9]{1,19}\Z")
 _SEQUENCE_MAX = 2**63 - 1  # a bigint
@@ -91,11 +93,12 @@ def decode(value: bytes) -> Event:
         _refuse(value)
     try:
         value.decode()
-        event = _typed.decode(value)
+        event: Event = _typed.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         _refuse(value)
     if (
         value.count(b"{") + value.count(b"[") > DEPTH_MAX
+        or (len(value) > INTEGER_DIGITS_MAX and _LONG_INTEGER.search(value) is not None)
         or _SUSPECT.search(value) is not None
         or not _sound(event)
     ):
@@ -116,7 +119,7 @@ def digest(event: LifecycleEvent, value: bytes) -> bytes:
     Canonical content is JSON with sorted keys of [type, subject, instant in microseconds, data], in which data keeps
     the fields that Sojourn does not know and 1.0 equals 1.
     """
-    microseconds = round((event.time - _EPOCH).total_seconds() * 1_000_000)
+    microseconds = (event.time - _EPOCH) // timedelta(microseconds=1)
     content = [type_name(type(event)), event.subject, microseconds, _content.decode(value).data]
     return blake2b(msgspec.json.encode(content, order="sorted"), digest_size=DIGEST_BYTES).digest()
 
@@ -135,7 +138,8 @@ def canonical_ip(text: str) -> str:
     address = ip_address(text)
     if "%" in text:
         raise ValueError(text)
-    return str(address)
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(address) if mapped is None else f"::ffff:{mapped}"  # as RFC 5952 and PostgreSQL do; Python 3.12 does not
 
 
 def _refuse(value: bytes) -> NoReturn:
@@ -171,13 +175,17 @@ def explain(value: bytes) -> Undecodable | None:
         value.decode()
     except UnicodeDecodeError as error:
         return Undecodable("not_utf8", f"the byte at {error.start} is not UTF-8: 0x{value[error.start]:02x}")
-    if (depth := _depth(value)) > DEPTH_MAX:
+    depth, closed = _nesting(value)
+    if depth > DEPTH_MAX:
         return Undecodable("too_deep", f"JSON may be nested {DEPTH_MAX} deep: {depth}")
     try:
         document = _anything.decode(value)
+    except msgspec.ValidationError:  # of JSON that fits any type, only an integer too long for Python
+        detail = f"an integer may have {INTEGER_DIGITS_MAX} digits"
+        return explain(_LONG_INTEGER.sub(b"0", value)) or Undecodable("bad_value", detail)
     except msgspec.DecodeError as error:
-        truncated = "truncated" in str(error) and bool(value.strip())
-        return Undecodable("truncated_json" if truncated else "not_json", str(error))
+        at_end = "truncated" in str(error) or str(error).endswith(f"invalid number (byte {len(value)})")
+        return Undecodable("truncated_json" if at_end and not closed else "not_json", str(error))
     if not isinstance(document, dict):
         return Undecodable("not_json", f"an event is a JSON object, not: {type(document).__name__}")
     reason = _explain_document(document, value)
@@ -214,7 +222,7 @@ def _explain_fields(kind: type[Event], document: dict[str, Any]) -> Undecodable 
         return Undecodable("bad_time", f"{error}: {document['time']!r}")
     if not _has_instant(instant):
         return Undecodable("bad_time", f"outside the years 1 to 9999 in UTC: {document['time']!r}")
-    for address in _addresses(document.get("data")):
+    for address in _addresses(kind, document.get("data")):
         if not (isinstance(address, str) and _is_ip(address)):
             return Undecodable("bad_ip", f"neither an IPv4 nor an IPv6 address: {address!r}")
     return None
@@ -224,7 +232,7 @@ def _explain_values(document: dict[str, Any], value: bytes) -> Undecodable | Non
     if not _is_sequence(document.get("sequence")):
         return Undecodable("bad_value", f"a sequence is a whole number of 64 bits: {document['sequence']!r}")
     try:
-        event = _typed.decode(value)
+        event: Event = _typed.decode(value)
     except (msgspec.DecodeError, RecursionError) as error:
         return Undecodable("bad_value", str(error))
     text = _text_with_control(msgspec.to_builtins(event, builtin_types=(datetime,)), "")
@@ -272,12 +280,11 @@ def _is_struct(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
-def _addresses(data: Any) -> list[Any]:
-    """Return all client addresses that an event's data names."""
-    if not isinstance(data, dict):
-        return []
-    details = data.get("details")
-    holders = [data, *(details.values() if isinstance(details, dict) else ())]
+def _addresses(kind: type[Event], data: Any) -> list[Any]:
+    """Return all client addresses that the data of an event names; other types may use the name for something else."""
+    holders = [data] if kind in (Established, Heartbeat) else []
+    if kind is Heartbeats and isinstance(data, dict) and isinstance(data.get("details"), dict):
+        holders = list(data["details"].values())
     return [
         holder["client_ip"] for holder in holders if isinstance(holder, dict) and holder.get("client_ip") is not None
     ]
@@ -292,17 +299,19 @@ def _fits(name: str, kind: type[Event], value: Any) -> bool:
     return isinstance(value, str) and _CONTROL.search(value) is None
 
 
-def _depth(value: bytes) -> int:
-    """Return how deep brackets nest outside strings."""
+def _nesting(value: bytes) -> tuple[int, bool]:
+    """Return how deep brackets nest outside strings, and whether all that was opened was closed."""
     depth = deepest = 0
+    cut = False
     for match in _BRACKET_OR_STRING.finditer(value):
-        token = match.group()
-        if token in (b"[", b"{"):
+        if match["opening"]:
             depth += 1
             deepest = max(deepest, depth)
-        elif token in (b"]", b"}"):
+        elif match["closing"]:
             depth -= 1
-    return deepest
+        else:
+            cut = not match["quote"]
+    return deepest, depth <= 0 and not cut
 
 
 def _has_instant(instant: datetime) -> bool:

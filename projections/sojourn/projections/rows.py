@@ -129,18 +129,13 @@ def session_of(row: tuple[Any, ...]) -> Session:
     """Return the session that a row of sql/load_sessions.sql holds."""
     memory = unpack(row[2])
     touched_at: datetime = row[3]
-    details, predecessor = row[4:16], row[16]
     login_at, clock_flags, logout_at, reason, reason_detail, command = row[17:23]
     login = logout = None
     if login_at is not None:
         assert memory.login_appended_at is not None
-        login = Login(
-            *details,
-            predecessor=predecessor,
-            at=login_at,
-            replaced=bool(clock_flags & CLOCK_LOGIN_REPLACED),
-            appended_at=memory.login_appended_at,
-        )
+        replaced = bool(clock_flags & CLOCK_LOGIN_REPLACED)
+        claim: tuple[Any, ...] = (*row[4:17], login_at, replaced, memory.login_appended_at)  # from user_id on
+        login = Login(*claim)
     if logout_at is not None:
         replaced = bool(clock_flags & CLOCK_LOGOUT_REPLACED)
         logout = Logout(reason, reason_detail, command, logout_at, replaced)
