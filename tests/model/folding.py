@@ -256,6 +256,7 @@ STATE_COLUMNS = (
 
 
 def history_row(told: Told) -> dict[str, Any]:
+    """Return the columns of an event's row that mean something: what the session was stands only in revisions."""
     return {
         "tenant": told.said.tenant,
         "session_id": told.said.subject,
@@ -269,7 +270,7 @@ def history_row(told: Told) -> dict[str, Any]:
         "sequence": told.said.sequence,
         "disposition": told.disposition,
         "revision": told.revision,
-        **(told.row or dict.fromkeys(STATE_COLUMNS)),
+        **told.row,
     }
 
 
@@ -324,9 +325,6 @@ def partition_of(tenant: str, session_id: str, partitions: int) -> int:
     return (state & 0x7FFFFFFF) % partitions
 
 
-def count(outcome: Outcome) -> Mapping[str, int]:
-    """Return the dispositions of all partitions of lifecycle together."""
-    total: Counter[str] = Counter()
-    for (_, _, disposition), records in outcome.dispositions.items():
-        total[disposition] += records
-    return total
+def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the columns in which a row is not what the model says: expected, found."""
+    return {name: (value, found[name]) for name, value in expected.items() if found[name] != value}
