@@ -45,5 +45,7 @@ def health_server(report: Callable[[], tuple[bool, dict[str, Any]]]) -> Server:
         well, details = report()
         return Response(details, status_code=200 if well else 503)
 
-    config = uvicorn.Config(Litestar([health], openapi_config=None), log_config=None, lifespan="off", access_log=False)
+    config = uvicorn.Config(
+        Litestar([health], openapi_config=None, logging_config=None), log_config=None, log_level="warning", lifespan="off"
+    )
     return Server(config)
