@@ -59,11 +59,11 @@ async def stored(database: Database) -> list[int]:
 async def test_connect_starts_a_killed_server_again_with_all_that_was_committed(
     database: Database, data_dir: Path
 ) -> None:
-    for number in range(5):
+    for number in range(3):
         await store(database, number)
         kill(postmaster(data_dir))
 
-    assert await stored(database) == [0, 1, 2, 3, 4]
+    assert await stored(database) == [0, 1, 2]
 
 
 async def test_connect_survives_the_death_of_every_process_of_the_server(database: Database, data_dir: Path) -> None:
@@ -133,10 +133,8 @@ async def test_after_a_power_cut_everything_committed_is_there(settings: Setting
     "reached",
     [
         "start.lock",
-        "layout",
         "postgres.new",
         "postgres.new/PG_VERSION",
-        "postgres.new/global/pg_control",
         "postgres.new/base/5",
         "postgres",
         "postgres.log",
@@ -154,6 +152,16 @@ def test_a_kill_at_any_moment_of_the_first_start_leaves_nothing_half_made(data_d
 
     assert not server_processes(data_dir)
     assert not os.path.lexists(data_dir / "postgres.new")
+
+
+@as_root
+async def test_a_folder_of_the_socket_that_was_not_handed_over_yet_is_mended(settings: Settings) -> None:
+    (settings.data_dir / "postgres" / "socket").mkdir(mode=0o700)  # as a kill between two system calls leaves it
+
+    database = await open_database(settings)
+    await database.close()
+
+    assert not server_processes(settings.data_dir)
 
 
 def forget(data_dir: Path) -> None:

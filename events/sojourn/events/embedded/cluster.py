@@ -53,9 +53,7 @@ def create_cluster(directory: DataDirectory, account: Account, binaries: Binarie
             pass_fds=(life,),
             timeout=_INITDB_SECONDS_MAX,
             check=False,
-            user=account.uid if account.is_other else None,
-            group=account.gid if account.is_other else None,
-            extra_groups=[] if account.is_other else None,
+            **account.identity,
         )
         if done.returncode != 0:
             failure = directory.failure("set up", done.stdout)

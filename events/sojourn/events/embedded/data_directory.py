@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,19 +118,11 @@ class DataDirectory:
 
     def make_sockets(self, account: Account) -> None:
         """Make the folder of the socket, and refuse one that somebody else has put there."""
-        try:
-            self.sockets.mkdir(mode=0o700)
-        except FileExistsError:
-            pass
-        else:
-            os.chown(self.sockets, account.uid, account.gid)
+        self.sockets.mkdir(mode=0o700, exist_ok=True)
+        if self.sockets.lstat().st_uid == os.geteuid():
+            os.chown(self.sockets, account.uid, account.gid, follow_symlinks=False)
         found = self.sockets.lstat()
-        if (
-            not self.sockets.is_dir()
-            or self.sockets.is_symlink()
-            or found.st_uid != account.uid
-            or found.st_mode & 0o77
-        ):
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != account.uid or found.st_mode & 0o77:
             raise SojournError(f"this should be a folder that only {account.name} can enter; remove it: {self.sockets}")
 
     def remove_sockets(self) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import os
 import shutil
-import signal
 import subprocess
 import threading
 import time
@@ -215,9 +214,7 @@ class PostgresServer:
                 pass_fds=(life,),
                 start_new_session=True,  # or Ctrl-C in our terminal would reach it
                 check=True,
-                user=account.uid if account.is_other else None,
-                group=account.gid if account.is_other else None,
-                extra_groups=[] if account.is_other else None,
+                **account.identity,
             )
         finally:
             os.close(output)
@@ -244,20 +241,24 @@ class PostgresServer:
                 if life is not None:
                     break
             if not asked and self._probe(account)[0] is not State.SILENT:
-                asked = self._interrupt()
+                asked = self._interrupt(account)
             if not patience.pause(f"it is stopping: {self._directory.path}"):
                 return
         if self._directory.cluster_link.exists():
             self._directory.remove_sockets()
 
-    def _interrupt(self) -> bool:
-        """Send the fast shutdown; the server has just answered, so the number in its file is its own."""
-        try:
+    def _interrupt(self, account: Account) -> bool:
+        """Send the fast shutdown; the server has just answered, so the number in its file is its own.
+
+        As its user, not as root: that user could have written any number there.
+        """
+        with contextlib.suppress(FileNotFoundError):  # it has ended since
             number = (self._directory.cluster / "postmaster.pid").read_text().split("\n", 1)[0]
-            os.kill(int(number), signal.SIGINT)
-        except (FileNotFoundError, ProcessLookupError, ValueError):
-            return False
-        return True
+            if number.isdecimal():
+                kill = ["/bin/sh", "-c", 'kill -INT "$0"', number]
+                done = subprocess.run(kill, capture_output=True, cwd="/", check=False, **account.identity)
+                return done.returncode == 0
+        return False
 
     @property
     def has_long_log(self) -> bool:
