@@ -49,8 +49,9 @@ async def install(connection: Connection) -> None:
 
 
 async def _is_installed(connection: Connection) -> bool:
-    exists = await connection.execute("SELECT to_regclass('sojourn_log.schema_version') IS NOT NULL")
-    if await exists.fetchone() != (True,):
+    # Not to_regclass: it may answer from a cache that is older than the lock.
+    found = await connection.execute("SELECT FROM pg_namespace WHERE nspname = 'sojourn_log'")
+    if await found.fetchone() is None:
         return False
     version = await (await connection.execute("SELECT max(version) FROM sojourn_log.schema_version")).fetchone()
     assert version is not None

@@ -14,6 +14,7 @@ from sojourn.events.errors import SojournError, Unreachable
 from sojourn.events.log import Append
 
 APPEND_BYTES_MAX = 256 << 20  # one message to PostgreSQL holds 1 GiB, and the server several copies of it
+SEGMENTS_MISSING_MAX = 10  # times in a row; once an hour is usual
 
 _pack: Final = msgspec.msgpack.Encoder().encode
 
@@ -72,12 +73,15 @@ class Appending:
             if await self._is_kept(self._in_doubt):
                 return
             self._in_doubt = None
-        try:
-            await self._write()
-        except CheckViolation:  # the hour has no segment yet; the transaction took no offsets
-            async with self._connections.use() as connection:
-                await connection.execute(statement("create_heartbeat_segments"))
-            await self._write()
+        for _ in range(SEGMENTS_MISSING_MAX):
+            try:
+                await self._write()
+            except CheckViolation:  # the hour has no segment yet; the transaction took no offsets
+                async with self._connections.use() as connection:
+                    await connection.execute(statement("create_heartbeat_segments"))
+            else:
+                return
+        raise SojournError(f"segments of heartbeats are dropped as fast as they are made: {SEGMENTS_MISSING_MAX}")
 
     async def _write(self) -> None:
         async with self._connections.use() as connection:

@@ -100,8 +100,12 @@ class Connections:
 
     async def _open(self) -> Connection:
         connection = await self._database.connect(autocommit=True)
-        connection.adapters.register_dumper(ByteaArray, _ByteaArrayDumper)
-        await connection.execute(statement("prepare_connection"), {"idle_ms": str(IDLE_SECONDS_MAX * 1000)})
+        try:
+            connection.adapters.register_dumper(ByteaArray, _ByteaArrayDumper)
+            await connection.execute(statement("prepare_connection"), {"idle_ms": str(IDLE_SECONDS_MAX * 1000)})
+        except BaseException:
+            await connection.close()
+            raise
         return connection
 
 
