@@ -66,7 +66,7 @@ class Partition:
         judged = [judge_lifecycle(record, self._partitions) for record in batch.records]
         keys = {item.key for item in judged if isinstance(item, Fact)}
         since = batch.records[0].appended_at
-        return fold(await load_sessions(connection, self.number, keys, since), judged)
+        return fold(await load_sessions(connection, keys, since), judged)
 
     async def _write(self, connection: AsyncConnection[Any], batch: Batch, changes: Changes) -> Mapping[Key, int]:
         """Write one batch in one transaction; return the slots for the sessions that it opens."""

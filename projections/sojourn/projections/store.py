@@ -65,10 +65,14 @@ def record_crc(record: Record) -> int:
 
 @asynccontextmanager
 async def as_projector(connection: AsyncConnection[Any]) -> AsyncIterator[AsyncConnection[Any]]:
-    """Run one transaction as the projector."""
+    """Run one transaction as the projector.
+
+    It touches rows by key alone, so plans are held to nested loops over indexes: docs/why.md, "plans".
+    """
     async with connection.transaction():
         await connection.execute(
-            "SET LOCAL ROLE sojourn_projector; SET LOCAL search_path = sojourn_v1, sojourn, pg_temp"
+            "SET LOCAL ROLE sojourn_projector; SET LOCAL search_path = sojourn_v1, sojourn, pg_temp;"
+            "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
         )
         yield connection
 
@@ -105,7 +109,7 @@ async def acquire(connection: AsyncConnection[Any], partition: int, owner: str, 
 
 
 async def load_sessions(
-    connection: AsyncConnection[Any], partition: int, keys: Collection[Key], since: datetime
+    connection: AsyncConnection[Any], keys: Collection[Key], since: datetime
 ) -> dict[Key, Session]:
     """Return the states of those `keys` that are known; `since` is the append time of the batch's first record."""
     if not keys:
@@ -117,7 +121,6 @@ async def load_sessions(
                 "tenants": _SEPARATOR.join(key[0] for key in keys),
                 "session_ids": _SEPARATOR.join(key[1] for key in keys),
                 "since": since - timedelta(days=MEMORY_DAYS),
-                "partition": partition,
             },
         )
         return {(row[0], row[1]): session_of(row) async for row in cursor}
