@@ -26,7 +26,8 @@ from sojourn.events.log import Append, Log
 from sojourn.events.settings import Settings
 from sojourn.events.topics import HEARTBEATS, LIFECYCLE
 from tests.contract.log_contract import LogContract
-from tests.contract.log_steps import OpenLog, Restart, append_until_killed, ends, read_all, values
+from tests.contract.log_steps import FAR, OpenLog, Restart, append_until_killed, ends, read_all, seconds_of, values
+from tests.contract.log_waiting_contract import FOREVER, WAKE_SECONDS_MAX
 from tests.integration.server_processes import answer, kill_server, user_process
 
 ROOT = Path(__file__).parents[2]
@@ -179,6 +180,39 @@ async def test_any_number_of_calls_share_a_few_connections(log: EmbeddedLog, ser
     await asyncio.gather(*(log.append([Append(LIFECYCLE, 0, None, b"x")]) for _ in range(40)))
 
     assert before < await count() <= before + CONNECTIONS_MAX
+
+
+async def test_appenders_to_the_same_partitions_never_deadlock(server: Database) -> None:
+    """PostgreSQL would break a deadlock after a second, and the append would be made again: nobody would notice."""
+    places = [(topic, partition) for topic in TABLES for partition in range(12)]
+
+    async def append(order: list[tuple[str, int]]) -> None:
+        async with opened(server) as log:
+            for _ in range(30):
+                await log.append([Append(*place, None, b"x") for place in order])
+
+    await asyncio.gather(*(append(order) for order in (places, places[::-1], places[20:] + places[:20]) * 2))
+
+    async with await server.connect() as connection:
+        found = await connection.execute("SELECT sum(deadlocks) FROM pg_stat_database")
+        assert await found.fetchone() == (0,)
+
+
+async def test_an_old_notification_does_not_hide_what_a_poll_has_found(log: EmbeddedLog) -> None:
+    first, second = await log.append([Append(LIFECYCLE, 10, None, b"x")] * 2)
+    await log.wait({(LIFECYCLE, 10): second}, FOREVER)
+
+    log._ends._take(f"{LIFECYCLE} 10:{first + 1}")
+
+    assert await seconds_of(log.wait({(LIFECYCLE, 10): second}, FOREVER)) < WAKE_SECONDS_MAX
+
+
+async def test_closing_the_log_lets_go_of_who_waits(server: Database) -> None:
+    async with opened(server) as log:
+        waiting = asyncio.create_task(log.wait({(LIFECYCLE, 0): FAR}, FOREVER))
+        await log.wait({(LIFECYCLE, 0): FAR}, 0.2)
+
+    await asyncio.wait_for(waiting, WAKE_SECONDS_MAX)
 
 
 @pytest.mark.parametrize("table", sorted(set(TABLES.values())))
