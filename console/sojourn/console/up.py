@@ -22,7 +22,7 @@ from sojourn.consumers.host import Host
 from sojourn.events.embedded.log import EmbeddedLog
 from sojourn.events.errors import SojournError
 from sojourn.events.settings import Settings
-# demo
+from sojourn.events.simulator.demo import run_demo
 from sojourn.events.topics import LIFECYCLE
 
 

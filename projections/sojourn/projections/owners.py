@@ -34,3 +34,13 @@ async def hold(connection: AsyncConnection[Any], partition: int) -> None:
             name = "unknown" if owner is None else owner[0]
             raise OwnedElsewhere(f"partition {partition} is owned by another process; stop that one first: {name}")
         await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def held(connection: AsyncConnection[Any]) -> set[int]:
+    """Return the partitions that a living process holds."""
+    cursor = await connection.execute(
+        "SELECT objid::integer FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = %s AND objsubid = 2"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        (_LOCK_SPACE,),
+    )
+    return {row[0] async for row in cursor}

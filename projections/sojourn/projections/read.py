@@ -34,6 +34,7 @@ HISTORY_COLUMNS: Final = (*_IDENTITY, "logout_at", "online_seconds", "outcome", 
 
 CHUNK_ROWS_MAX: Final = 2000  # half a megabyte: a round trip is then a hundredth of the time that its rows take
 
+_SHOWN: Final = {"from_at": "from", "to_at": "to"}  # as the command line and manifests call them
 _DIALECT: Final = dialects.dialect()  # type: ignore[no-untyped-call]
 
 Rows = sa.Select[*tuple[Any, ...]]
@@ -49,7 +50,7 @@ class NoSuchTenant(SojournError):
         self.tenant = tenant
 
 
-class CurrentFilter(Struct, frozen=True, omit_defaults=True):
+class CurrentFilter(Struct, frozen=True, omit_defaults=True, rename=_SHOWN):
     """Which open sessions; `user` and `desktop` are an id, or a part of the name in any case.
 
     `from_at` and `to_at` keep those that overlap [from, to).
@@ -64,7 +65,7 @@ class CurrentFilter(Struct, frozen=True, omit_defaults=True):
     to_at: datetime | None = None
 
 
-class HistoryFilter(Struct, frozen=True, omit_defaults=True):
+class HistoryFilter(Struct, frozen=True, omit_defaults=True, rename=_SHOWN):
     """Which sessions of the history; `user`, `desktop` and the range are those of `CurrentFilter`.
 
     A session whose login is unknown lasted for the instant of its logout.
