@@ -36,9 +36,9 @@ def table(figures: dict[str, Figure]) -> str:
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for figure in figures.values():
-        million = 1_000_000 / figure.count
+        million = 1_000_000 / figure.pieces
         lines.append(
-            f"| {figure.name} | {figure.count:,} | {figure.rate:,.0f} | {figure.python_seconds * million:.1f} "
+            f"| {figure.name} | {figure.pieces:,} | {figure.rate:,.0f} | {figure.python_seconds * million:.1f} "
             f"| {figure.postgres_seconds * million:.1f} |"
         )
     return "\n".join(lines)

@@ -18,6 +18,7 @@ from sojourn.events.types import (
     User,
 )
 
+WAITING_MAX = 20_000  # ends come so many events later at the most
 OPEN_SHARE = 8  # one in eight sessions is still open at the end
 TENANTS = ("acme", "globex", "initech")
 
@@ -40,7 +41,7 @@ def lifecycle(count: int) -> Iterator[bytes]:
         made += 1
         if number % OPEN_SHARE:
             waiting.append(encode(_destroyed(tenant, session_id, began + timedelta(seconds=number % 3600))))
-        if len(waiting) > 20_000 or (waiting and count - made <= len(waiting)):
+        if len(waiting) > WAITING_MAX or (waiting and count - made <= len(waiting)):
             yield waiting.pop(0)
             made += 1
         if made >= count:

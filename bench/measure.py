@@ -15,7 +15,7 @@ class Figure(NamedTuple):
     """One measurement: how many, how long, and how much processor time here and in PostgreSQL."""
 
     name: str
-    count: int
+    pieces: int
     seconds: float
     python_seconds: float
     postgres_seconds: float
@@ -23,12 +23,12 @@ class Figure(NamedTuple):
     @property
     def rate(self) -> float:
         """How many a second."""
-        return self.count / self.seconds
+        return self.pieces / self.seconds
 
     @property
     def core_seconds_per_million(self) -> float:
         """Processor time of all processes for a million."""
-        return (self.python_seconds + self.postgres_seconds) / self.count * 1_000_000
+        return (self.python_seconds + self.postgres_seconds) / self.pieces * 1_000_000
 
 
 def postgres_cpu() -> float:

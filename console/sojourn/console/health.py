@@ -46,6 +46,9 @@ def health_server(report: Callable[[], tuple[bool, dict[str, Any]]]) -> Server:
         return Response(details, status_code=200 if well else 503)
 
     config = uvicorn.Config(
-        Litestar([health], openapi_config=None, logging_config=None), log_config=None, log_level="warning", lifespan="off"
+        Litestar([health], openapi_config=None, logging_config=None),
+        log_config=None,
+        log_level="warning",
+        lifespan="off",
     )
     return Server(config)

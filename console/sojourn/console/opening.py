@@ -13,9 +13,7 @@ from sojourn.events.embedded.log import EmbeddedLog, install
 from sojourn.events.settings import Settings
 from sojourn.projections import schema
 
-DataDir = Annotated[
-    Path | None, Parameter(name="--data-dir", help="The data directory, instead of SOJOURN_DATA_DIR.")
-]
+DataDir = Annotated[Path | None, Parameter(name="--data-dir", help="The data directory, instead of SOJOURN_DATA_DIR.")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object a line.")]
 Tenant = Annotated[str, Parameter(name="--tenant", help="The tenant.")]
 

@@ -45,14 +45,14 @@ def seconds(value: float | None) -> str:
     """Return a duration as `2 h 42 m` or `12 s`."""
     if value is None:
         return "–"
-    whole = int(value)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} m {whole % 60:02} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02} m"
-    return f"{whole // 86400} d {whole % 86400 // 3600:02} h"
+    minutes, rest = divmod(int(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours:02} h"
+    if hours:
+        return f"{hours} h {minutes:02} m"
+    return f"{minutes} m {rest:02} s" if minutes else f"{rest} s"
 
 
 class Columns:
@@ -87,5 +87,3 @@ class Columns:
             pad = " " * (width - cell_len(text))
             parts.append(pad + text if name in self._right else text + pad)
         write_line("  ".join(parts).rstrip())
-
-

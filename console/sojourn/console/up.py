@@ -1,16 +1,16 @@
 """`sojourn up`: everything on this machine until it is told to stop."""
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -19,11 +19,13 @@ from sojourn.console.health import health_server, listen
 from sojourn.console.opening import DataDir, opened
 from sojourn.console.output import write_line
 from sojourn.consumers.host import Host
-from sojourn.events.embedded.log import EmbeddedLog
-from sojourn.events.errors import SojournError
+from sojourn.events.embedded.log import HEARTBEATS_KEPT, EmbeddedLog
+from sojourn.events.errors import SojournError, Unreachable
 from sojourn.events.settings import Settings
 from sojourn.events.simulator.demo import run_demo
 from sojourn.events.topics import LIFECYCLE
+
+DROP_EVERY_SECONDS: Final = 600  # segments are hours
 
 
 class AlreadyUp(SojournError):
@@ -44,7 +46,7 @@ async def up(
             asyncio.get_running_loop().add_signal_handler(name, stopping.set)
         async with opened(data_dir) as (_, database, log):
             host = Host(database, log, f"{socket.gethostname()}/{os.getpid()}")
-            _announce(settings, port, demo)
+            _announce(settings, port, demo=demo)
             await _run(host, log, listener, settings.data_dir if demo else None, stopping)
     write_line("stopped; everything acknowledged is kept")
 
@@ -74,13 +76,34 @@ async def _run(
             tasks.create_task(host.run(stopping))
             tasks.create_task(serve())
             tasks.create_task(stop_server())
+            tasks.create_task(_drop_old_heartbeats(log, stopping))
             if demo_dir is not None:
-                tasks.create_task(run_demo(log, demo_dir, lambda: datetime.now(UTC), asyncio.sleep, stopping))
+                tasks.create_task(_demo(log, demo_dir, stopping))
     except* SojournError as failures:
         raise failures.exceptions[0] from None
 
 
-@contextmanager
+async def _drop_old_heartbeats(log: EmbeddedLog, stopping: asyncio.Event) -> None:
+    """Keep the heartbeat log to its hours."""
+    while not stopping.is_set():
+        with contextlib.suppress(Unreachable):  # the next round does it
+            await log.drop_heartbeats_before(_now() - HEARTBEATS_KEPT)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), DROP_EVERY_SECONDS)
+
+
+async def _demo(log: EmbeddedLog, directory: Path, stopping: asyncio.Event) -> None:
+    """Let the demo go on whatever happens to the database."""
+    while not stopping.is_set():
+        with contextlib.suppress(Unreachable):  # it goes on where it saved its progress
+            await run_demo(log, directory, _now, asyncio.sleep, stopping)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@contextlib.contextmanager
 def only_one(directory: Path, port: int) -> Iterator[None]:
     """Hold the data directory's `up.lock`, or raise `AlreadyUp` naming the process that does."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -96,13 +119,14 @@ def only_one(directory: Path, port: int) -> Iterator[None]:
         yield
 
 
-def _announce(settings: Settings, port: int, demo: bool) -> None:
+def _announce(settings: Settings, port: int, *, demo: bool) -> None:
+    database = "PostgreSQL named by SOJOURN_DATABASE_DSN" if settings.database_dsn else "embedded PostgreSQL 18"
     location = "" if settings.data_dir_source == "default" else f" --data-dir {settings.data_dir}"
     for line in (
         "Sojourn is running; Ctrl-C stops it and loses nothing.",
         "",
         f"  data      {settings.data_dir}",
-        f"  database  {'PostgreSQL named by SOJOURN_DATABASE_DSN' if settings.database_dsn else 'embedded PostgreSQL 18'}",
+        f"  database  {database}",
         f"  health    http://127.0.0.1:{port}/health",
         "",
         "In another terminal:",

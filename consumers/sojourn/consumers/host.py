@@ -99,8 +99,8 @@ class Host:
             batch = await self._log.read(LIFECYCLE, owned.partition, position.record_offset, records_max=1)
         except OffsetOutOfRange as error:
             raise LogChanged(f"the log lost records that were applied: {error}") from error
-        found = batch.records[0] if batch.records else None
-        if found is None or (record_crc(found), found.appended_at) != (position.record_crc, position.record_appended_at):
+        applied = (position.record_crc, position.record_appended_at)
+        if not batch.records or (record_crc(batch.records[0]), batch.records[0].appended_at) != applied:
             raise LogChanged(f"the log was replaced or truncated; it holds another record than was applied: {place}")
 
     async def _run(self, partition: Partition, stopping: asyncio.Event) -> None:

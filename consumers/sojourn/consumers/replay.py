@@ -64,7 +64,7 @@ async def replay(log: Log, to: datetime | Mapping[int, int], sink: Sink, progres
 def _fold_into(
     states: dict[Key, Session], forgotten: list[tuple[Key, Session]], records: list[Record], partitions: int
 ) -> None:
-    """Fold records into the states; an id used again after it was forgotten leaves the earlier session in `forgotten`."""
+    """Fold records into the states; the earlier session of an id used again after 62 days goes to `forgotten`."""
     for entry in fold(states, [judge_lifecycle(record, partitions) for record in records]).entries:
         if entry.session is None:
             continue

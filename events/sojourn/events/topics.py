@@ -32,9 +32,9 @@ def murmur2(key: bytes) -> int:
     whole = len(key) & ~3
     mixed = 0x9747B28C ^ len(key)
     for (word,) in struct.iter_unpack("<I", key[:whole]):
-        word = word * 0x5BD1E995 & 0xFFFFFFFF
-        word = (word ^ word >> 24) * 0x5BD1E995 & 0xFFFFFFFF
-        mixed = (mixed * 0x5BD1E995 & 0xFFFFFFFF) ^ word
+        stirred = word * 0x5BD1E995 & 0xFFFFFFFF
+        stirred = (stirred ^ stirred >> 24) * 0x5BD1E995 & 0xFFFFFFFF
+        mixed = (mixed * 0x5BD1E995 & 0xFFFFFFFF) ^ stirred
     if whole < len(key):
         mixed = (mixed ^ int.from_bytes(key[whole:], "little")) * 0x5BD1E995 & 0xFFFFFFFF
     mixed = (mixed ^ mixed >> 13) * 0x5BD1E995 & 0xFFFFFFFF

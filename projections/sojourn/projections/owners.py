@@ -29,7 +29,8 @@ async def hold(connection: AsyncConnection[Any], partition: int) -> None:
         if row is not None and row[0]:
             return
         if time.monotonic() > deadline:
-            cursor = await connection.execute("SELECT owner FROM sojourn.partition_owner WHERE partition = %s", (partition,))
+            query = "SELECT owner FROM sojourn.partition_owner WHERE partition = %s"
+            cursor = await connection.execute(query, (partition,))
             owner = await cursor.fetchone()
             name = "unknown" if owner is None else owner[0]
             raise OwnedElsewhere(f"partition {partition} is owned by another process; stop that one first: {name}")

@@ -20,9 +20,7 @@ class Detail(NamedTuple):
     appended_at: datetime
 
 
-async def load_liveness(
-    connection: AsyncConnection[Any], partition: int
-) -> tuple[dict[Key, int], dict[int, bytes]]:
+async def load_liveness(connection: AsyncConnection[Any], partition: int) -> tuple[dict[Key, int], dict[int, bytes]]:
     """Return the slot of every open session of a partition, and its pages."""
     async with as_projector(connection):
         slots = await connection.execute(statement("load_slots"), {"partition": partition})

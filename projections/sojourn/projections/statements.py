@@ -2,10 +2,10 @@
 
 from functools import cache
 from importlib.resources import files
-from typing import LiteralString, cast
+from typing import LiteralString
 
 
 @cache
 def statement(name: str) -> LiteralString:
     """Return the statement that sql/`name`.sql holds."""
-    return cast(LiteralString, files("sojourn.projections").joinpath("sql", f"{name}.sql").read_text())
+    return files("sojourn.projections").joinpath("sql", f"{name}.sql").read_text()

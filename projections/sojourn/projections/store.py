@@ -108,9 +108,7 @@ async def acquire(connection: AsyncConnection[Any], partition: int, owner: str, 
     return Owned(partition, row[0], positions)
 
 
-async def load_sessions(
-    connection: AsyncConnection[Any], keys: Collection[Key], since: datetime
-) -> dict[Key, Session]:
+async def load_sessions(connection: AsyncConnection[Any], keys: Collection[Key], since: datetime) -> dict[Key, Session]:
     """Return the states of those `keys` that are known; `since` is the append time of the batch's first record."""
     if not keys:
         return {}
@@ -165,9 +163,7 @@ async def write_changes(
     await write_dead_letters(connection, changes.dead_letters)
 
 
-def _stage_rows(
-    changes: Changes, live: Mapping[Key, int], opening: Mapping[Key, int]
-) -> Iterable[tuple[Any, ...]]:
+def _stage_rows(changes: Changes, live: Mapping[Key, int], opening: Mapping[Key, int]) -> Iterable[tuple[Any, ...]]:
     for entry in changes.entries:
         key, session = entry.fact.key, entry.session
         on_stage: tuple[Any, ...] = _ON_STAGE

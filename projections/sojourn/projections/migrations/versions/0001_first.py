@@ -1,7 +1,6 @@
 """The first schema; its statements stand in 0001_first.sql beside this file."""
 
 from importlib.resources import files
-from typing import LiteralString, cast
 
 from alembic import op
 
@@ -14,4 +13,4 @@ down_revision = None
 def upgrade() -> None:
     """Run the statements as the owner."""
     statements = files("sojourn.projections").joinpath("migrations", "versions", "0001_first.sql").read_text()
-    run_statements(op.get_bind(), cast(LiteralString, statements))
+    run_statements(op.get_bind(), statements)
