@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -164,14 +166,8 @@ async def test_a_folder_of_the_socket_that_was_not_handed_over_yet_is_mended(set
     assert not server_processes(settings.data_dir)
 
 
-def forget(data_dir: Path) -> None:
-    cluster = data_dir / "postgres"
-    if cluster.is_symlink():
-        shutil.rmtree(cluster.resolve())
-    shutil.rmtree(data_dir)
-
-
-async def test_a_start_waits_for_orphans_that_hold_the_shared_memory(settings: Settings) -> None:
+@pytest.mark.parametrize("lock", ["held", "lost"])
+async def test_a_start_waits_for_orphans_that_hold_the_shared_memory(settings: Settings, lock: str) -> None:
     database = await open_database(settings)
     await store(database, 1)
     async with await database.connect() as orphan:
@@ -179,17 +175,41 @@ async def test_a_start_waits_for_orphans_that_hold_the_shared_memory(settings: S
         os.kill(backend, signal.SIGSTOP)  # as one that is busy, it does not see that its parent has gone
         kill(postmaster(settings.data_dir))
         wait_until(lambda: server_processes(settings.data_dir) == {backend}, "the others have ended")
+        if lock == "lost":  # as when somebody started this cluster by hand
+            (settings.data_dir / "postgres.lock").unlink()
 
         opening = asyncio.create_task(open_database(settings))
         done, _ = await asyncio.wait([opening], timeout=1)
-        assert not done
         kill(backend)
         again = await opening
 
-    rows = await stored(again)
+    assert not done
+    assert await stored(again) == [1]
     await again.close()
     await database.close()
-    assert rows == [1]
+
+
+def test_a_start_waits_for_what_a_killed_first_start_left_running(data_dir: Path) -> None:
+    with user_process(data_dir) as process:
+        wait_until((data_dir / "postgres.new" / "PG_VERSION").exists, "initdb has begun")
+        orphans = children(process.pid)
+        assert orphans
+        for orphan in orphans:
+            os.kill(orphan, signal.SIGSTOP)
+        kill(process.pid)
+
+    with user_process(data_dir) as process:
+        assert process.stdout
+        early, _, _ = select.select([process.stdout], [], [], 3)
+        kill(*orphans)
+        assert not early
+        assert answer(process) == "ready"
+        assert finish(process) == "closed"
+
+
+def children(parent: int) -> list[int]:
+    tasks = Path(f"/proc/{parent}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
 
 
 async def test_orphans_that_stay_are_named_after_a_bounded_wait(
@@ -233,23 +253,28 @@ async def test_a_stranger_with_the_number_of_a_dead_server_does_no_harm(
     assert stranger.poll() is None
 
 
-async def test_a_long_recovery_is_waited_for_when_opened_and_bounded_when_connecting(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def kill_into_long_recovery(database: Database, data_dir: Path) -> Path:
+    """End the server so that the next one recovers until the returned file is there."""
+    async with await database.connect(autocommit=True) as connection:
+        await connection.execute("ALTER SYSTEM SET restore_command = 'while [ ! -e gate ]; do sleep 0.05; done; false'")
+    await asyncio.to_thread(kill_server, data_dir)
+    (data_dir / "postgres" / "recovery.signal").touch()
+    return data_dir / "postgres" / "gate"
+
+
+def open_gate(gate: Path) -> None:
+    gate.touch()
+
+
+async def test_opening_waits_out_a_long_recovery(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     database = await open_database(settings)
     await store(database, 1)
+    gate = await kill_into_long_recovery(database, settings.data_dir)
     monkeypatch.setattr(database_module, "WAIT_SECONDS_MAX", 0.5)
-    async with await database.connect(autocommit=True) as connection:
-        wait = "while [ ! -e gate ]; do sleep 0.05; done; false"  # beside the cluster's files
-        await connection.execute(psycopg.sql.SQL("ALTER SYSTEM SET restore_command = {}").format(wait))
-    await asyncio.to_thread(kill_server, settings.data_dir)
-    (settings.data_dir / "postgres" / "recovery.signal").touch()
 
     opening = asyncio.create_task(open_database(settings))
     done, _ = await asyncio.wait([opening], timeout=1.5)
-    with pytest.raises(Unreachable, match="another process starts or stops"):
-        await database.connect()
-    (settings.data_dir / "postgres" / "gate").touch()
+    open_gate(gate)
     again = await opening
 
     assert not done
@@ -258,14 +283,56 @@ async def test_a_long_recovery_is_waited_for_when_opened_and_bounded_when_connec
     await database.close()
 
 
+async def test_connecting_waits_for_a_long_recovery_only_so_long(
+    database: Database, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store(database, 1)
+    gate = await kill_into_long_recovery(database, data_dir)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database_module, "WAIT_SECONDS_MAX", 0.5)
+        with pytest.raises(Unreachable, match="the database system is starting up"):
+            await database.connect()
+    open_gate(gate)
+
+    assert await stored(database) == [1]
+
+
+async def test_connecting_waits_for_another_process_that_starts_the_server_only_so_long(
+    database: Database, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "WAIT_SECONDS_MAX", 0.5)
+
+    with (data_dir / "start.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        await asyncio.to_thread(kill_server, data_dir)
+        with pytest.raises(Unreachable, match="another process starts or stops PostgreSQL in: "):
+            await database.connect()
+
+
+async def test_a_start_that_is_cancelled_leaves_nothing_running(settings: Settings) -> None:
+    database = await open_database(settings)
+    await kill_into_long_recovery(database, settings.data_dir)
+    await database.close()
+    opening = asyncio.create_task(open_database(settings))
+    await asyncio.to_thread(wait_until, lambda: server_processes(settings.data_dir), "the server recovers")
+
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+
+    assert not server_processes(settings.data_dir)
+
+
+@pytest.mark.parametrize("gone", ["everything", "the cluster"])
 async def test_a_data_directory_that_vanishes_in_use_is_not_replaced_by_an_empty_one(
-    database: Database, data_dir: Path
+    database: Database, data_dir: Path, gone: str
 ) -> None:
     await asyncio.to_thread(kill_server, data_dir)
-    forget(data_dir)
+    shutil.rmtree(data_dir if gone == "everything" else data_dir / "postgres")
 
     for _ in range(2):  # a first one that had made something new would let the second one in
-        with pytest.raises(Unreachable, match="no such file or directory"):
+        with pytest.raises(Unreachable, match=r"no such file or directory|has gone while it was in use"):
             await database.connect()
 
 

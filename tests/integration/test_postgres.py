@@ -18,7 +18,6 @@ from tests.integration.server_processes import (
     postmaster,
     server_processes,
     user_process,
-    wait_until,
 )
 
 
@@ -29,20 +28,18 @@ async def shown(database: Database, setting: str) -> str:
     return str(row[0])
 
 
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [
-        ("TimeZone", "UTC"),
-        ("server_encoding", "UTF8"),
-        ("fsync", "on"),
-        ("full_page_writes", "on"),
-        ("synchronous_commit", "on"),
-        ("data_checksums", "on"),
-        ("listen_addresses", ""),
-    ],
-)
-async def test_the_server_is_durable_and_local_and_speaks_utc(database: Database, setting: str, value: str) -> None:
-    assert await shown(database, setting) == value
+async def test_the_server_is_durable_and_local_and_speaks_utc(database: Database) -> None:
+    expected = {
+        "TimeZone": "UTC",
+        "server_encoding": "UTF8",
+        "fsync": "on",
+        "full_page_writes": "on",
+        "synchronous_commit": "on",
+        "data_checksums": "on",
+        "listen_addresses": "",
+    }
+
+    assert {name: await shown(database, name) for name in expected} == expected
 
 
 async def test_text_is_sorted_by_code_point_and_known_beyond_ascii(database: Database) -> None:
@@ -152,17 +149,6 @@ async def test_the_server_is_out_of_reach_of_the_terminal(database: Database, da
     assert os.getpgid(postmaster(data_dir)) != os.getpgid(0)
 
 
-async def test_a_start_that_is_cancelled_leaves_nothing_running(settings: Settings) -> None:
-    opening = asyncio.create_task(open_database(settings))
-    await asyncio.to_thread(wait_until, (settings.data_dir / "postgres.log").exists, "the server is launched")
-
-    opening.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await opening
-
-    assert not server_processes(settings.data_dir)
-
-
 async def test_a_closed_database_starts_no_server_again(settings: Settings) -> None:
     database = await open_database(settings)
     await database.close()
@@ -206,13 +192,21 @@ async def test_the_log_of_the_server_holds_no_values(database: Database, data_di
     assert "jane.doe" not in text
 
 
-async def test_an_external_database_speaks_utc_and_keeps_given_options(database: Database) -> None:
+async def test_connections_speak_utc_whatever_the_server_prefers(database: Database) -> None:
+    async with await database.connect(autocommit=True) as connection:
+        await connection.execute("ALTER ROLE sojourn SET TimeZone = 'Asia/Tokyo'")
     external = ExternalDatabase(database.dsn.replace("TimeZone=UTC", "work_mem=5MB"))
 
+    assert await shown(database, "TimeZone") == "UTC"
     assert await shown(external, "TimeZone") == "UTC"
     assert await shown(external, "work_mem") == "5MB"
 
+
+async def test_closing_an_external_database_leaves_it_running(database: Database) -> None:
+    external = ExternalDatabase(database.dsn)
+
     await external.close()
+
     assert await shown(database, "TimeZone") == "UTC"
 
 

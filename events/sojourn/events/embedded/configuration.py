@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from sojourn.events.embedded.binaries import Account
+from sojourn.events.embedded.binaries import UNPRIVILEGED, Account
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}  # none of the caller's PG* variables
 
@@ -34,8 +34,10 @@ def configure(cluster: Path, sockets: Path, account: Account) -> None:
     folder = str(sockets).replace("'", "''")
     write_file(cluster / "postgresql.conf", f"{_SETTINGS}unix_socket_directories = '\"{folder}\"'\n")
     write_file(cluster / "pg_hba.conf", "local all sojourn peer map=sojourn\n")
-    names = ["root"] if account.is_other else sorted({"root", account.name})
-    write_file(cluster / "pg_ident.conf", "".join(f'sojourn "{name}" sojourn\n' for name in names))
+    names = {"root", account.name}
+    if account.is_other:
+        names.discard(UNPRIVILEGED)  # other programs run as nobody too; another owner may use what is his
+    write_file(cluster / "pg_ident.conf", "".join(f'sojourn "{name}" sojourn\n' for name in sorted(names)))
 
 
 def write_file(path: Path, text: str) -> None:
