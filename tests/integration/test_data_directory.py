@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from sojourn.events.embedded.binaries import Account, find_binaries, unprivileged_account
 from sojourn.events.embedded.cluster import CLUSTERS_DIR
@@ -43,10 +44,6 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def short_folders() -> list[Path]:
-    return list(Path("/tmp").glob("sojourn-????????????????"))  # noqa: S108 - where sockets of long paths lie
-
-
 def entries(path: Path) -> list[str]:
     return sorted(entry.name for entry in path.iterdir())
 
@@ -59,11 +56,17 @@ def remove(link: Path) -> None:
     link.unlink()
 
 
-async def use(path: Path) -> None:
+def is_there(path: Path) -> bool:
+    return path.exists()
+
+
+async def use(path: Path) -> Path:
+    """Open the database, use and close it; return the folder that its socket lay in."""
     database = await open_database(Settings(path))
     async with await database.connect() as connection:
         await connection.execute("SELECT 1")
     await database.close()
+    return Path(str(conninfo_to_dict(database.dsn)["host"]))
 
 
 async def refusal(path: Path) -> str:
@@ -138,23 +141,23 @@ async def test_a_link_to_the_data_directory_is_the_same_as_itself(open_dir: Path
 
 @pytest.mark.parametrize("name", ["zürich, 'quotes'", '"$HOME `id`"', "x" * 120])
 async def test_any_name_will_do_for_a_data_directory(open_dir: Path, name: str) -> None:
-    await use(open_dir / name)
-    await use(open_dir / name)
+    first = await use(open_dir / name)
+    second = await use(open_dir / name)
 
+    assert first == second
+    assert not is_there(first)
     assert not server_processes(open_dir / name)
-    assert not short_folders()
 
 
 async def test_the_short_folder_of_a_socket_must_be_our_own(open_dir: Path) -> None:
     data = open_dir / ("x" * 120)
-    database = await open_database(Settings(data))
-    (folder,) = short_folders()
-    await database.close()
+    folder = await use(data)
     plant(folder, open_dir)
 
     said = await refusal(data)
     remove(folder)
 
+    assert not folder.is_relative_to(open_dir)
     assert said.endswith(f"remove it: {folder}")
 
 
