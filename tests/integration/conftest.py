@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 
 from sojourn.events.embedded.database import Database, ExternalDatabase
 from sojourn.events.embedded.postgres import Patience, PostgresServer
-from sojourn.projections import schema
+from sojourn.projections import migrate
 
 START_SECONDS_MAX: Final = 60  # it takes a tenth of a second; the machine may be busy
 
@@ -31,7 +31,7 @@ def migrated_server(new_database: Path) -> Iterator[str]:
     server.open(Patience(START_SECONDS_MAX, START_SECONDS_MAX))
     with psycopg.connect(server.dsn, autocommit=True) as connection:
         connection.execute("CREATE DATABASE migrated")
-    schema._upgrade(make_conninfo(server.dsn, dbname="migrated"))
+    migrate.upgrade(make_conninfo(server.dsn, dbname="migrated"))
     yield server.dsn
     server.leave(Patience(START_SECONDS_MAX, START_SECONDS_MAX))
     shutil.rmtree(folder)

@@ -321,7 +321,7 @@ async def test_upgrading_twice_changes_nothing(
 
 
 async def test_two_processes_can_upgrade_an_empty_database_at_once(database: Database) -> None:
-    program = "import sys; from sojourn.projections.schema import _upgrade; sys.stdin.read(1); _upgrade(sys.argv[1])"
+    program = "import sys; from sojourn.projections.migrate import upgrade; sys.stdin.read(1); upgrade(sys.argv[1])"
     command = (sys.executable, "-c", program, database.dsn)
     pipes: dict[str, Any] = {"stdin": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE}
     processes = [await asyncio.create_subprocess_exec(*command, **pipes) for _ in range(3)]

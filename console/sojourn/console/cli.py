@@ -66,8 +66,12 @@ def main() -> int:
         return _fail(f"{_one_line(error)} (see `sojourn --help`)", 2)
     except SojournError as error:
         return _fail(_one_line(error), error.exit_code)
+    except psycopg.errors.DiskFull as error:
+        return _fail(f"the database's disk is full; free some space: {_one_line(error)}", 1)
     except psycopg.OperationalError as error:
         return _fail(f"the database went away: {_one_line(error)}", 3)
+    except psycopg.Error as error:
+        return _fail(f"the database refused this: {_one_line(error)}", 1)
     except BrokenPipeError:  # `sojourn sessions | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

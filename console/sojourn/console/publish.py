@@ -33,10 +33,11 @@ class Lines:
         self._number = 0
         self._ended = False
 
-    def next(self) -> list[bytes] | None:
+    async def next(self) -> list[bytes] | None:
         """Wait for more and return the lines that are complete, perhaps none; None at the end."""
         if self._ended:
             return None
+        await _readable(self._descriptor)
         chunk = os.read(self._descriptor, CHUNK_BYTES)
         self.bytes_read += len(chunk)
         self._rest += chunk
@@ -73,7 +74,7 @@ async def publish(
         async with opened(data_dir) as (_, _, log):
             publisher, lines = Publisher(log), Lines(descriptor)
             with progress_bar("publishing", _size(descriptor)) as advance:
-                while (complete := await asyncio.to_thread(lines.next)) is not None:
+                while (complete := await lines.next()) is not None:
                     for start in range(0, len(complete), LINES_MAX):
                         acknowledged += await publisher.publish(complete[start : start + LINES_MAX])
                     advance(lines.bytes_read)
@@ -92,6 +93,19 @@ def _open(path: str) -> int:
     except OSError as error:
         raise SojournError(f"cannot read the events ({error.strerror}): {path}") from error
     return descriptor
+
+
+async def _readable(descriptor: int) -> None:
+    """Wait until a pipe or terminal has something; files always do. Unlike a thread, this can be cancelled."""
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    try:
+        loop.add_reader(descriptor, ready.set)
+    except PermissionError:  # epoll takes no files
+        return
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(descriptor)
 
 
 def _size(descriptor: int) -> int | None:

@@ -54,7 +54,7 @@ def _parse(to: str) -> datetime | Mapping[int, int]:
         if "@" in to:
             raise UsageError(f"a position is written like lifecycle@0:123,1:98, each partition once, not: {to!r}")
         return parse_instant(to, "--to")
-    pairs = [tuple(map(int, pair.split(":"))) for pair in match[1].split(",")]
+    pairs = [(int(partition), int(offset)) for partition, offset in re.findall(r"(\d+):(\d+)", match[1])]
     if len({partition for partition, _ in pairs}) < len(pairs):
         raise UsageError(f"a position names each partition once, not: {to!r}")
     return dict(pairs)

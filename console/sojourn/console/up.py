@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from sojourn.console.health import health_server, listen
-from sojourn.console.opening import DataDir, opened
+from sojourn.console.opening import DataDir, Opened, opened
 from sojourn.console.output import write_line
 from sojourn.consumers.host import Host
 from sojourn.events.embedded.log import HEARTBEATS_KEPT, EmbeddedLog
@@ -44,11 +44,26 @@ async def up(
         stopping = asyncio.Event()
         for name in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(name, stopping.set)
-        async with opened(data_dir) as (_, database, log):
-            host = Host(database, log, f"{socket.gethostname()}/{os.getpid()}")
-            _announce(settings, port, demo=demo)
-            await _run(host, log, listener, settings.data_dir if demo else None, stopping)
+        async with contextlib.AsyncExitStack() as stack:
+            parts = await _open(stack, data_dir, stopping)
+            if parts is not None:
+                host = Host(parts.database, parts.log, f"{socket.gethostname()}/{os.getpid()}")
+                _announce(settings, port, demo=demo)
+                await _run(host, parts.log, listener, settings.data_dir if demo else None, stopping)
     write_line("stopped; everything acknowledged is kept")
+
+
+async def _open(stack: contextlib.AsyncExitStack, data_dir: Path | None, stopping: asyncio.Event) -> Opened | None:
+    """Open everything, unless it is time to stop before that is done; a crash recovery may take minutes."""
+    opening = asyncio.ensure_future(stack.enter_async_context(opened(data_dir)))
+    stop = asyncio.ensure_future(stopping.wait())
+    await asyncio.wait([opening, stop], return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if not opening.done():
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        return None
+    return opening.result()
 
 
 async def _run(

@@ -8,7 +8,7 @@ from sojourn.events.codec import Undecodable, canonical_ip, decode
 from sojourn.events.log import Record
 from sojourn.events.topics import session_partition
 from sojourn.events.types import Alive, Heartbeat, HeartbeatData, Heartbeats, type_name
-from sojourn.projections.facts import DeadLetter
+from sojourn.projections.facts import DeadLetter, Key
 from sojourn.projections.pages import Detail
 
 
@@ -31,12 +31,11 @@ def apply_heartbeats(
             continue
         match event:
             case Heartbeat():
-                counts[_beat(liveness, record, event.tenant, event.subject, event.data, partitions)] += 1
+                _beat(counts, liveness, record, (event.tenant, event.subject), event.data, partitions)
             case Heartbeats():
                 details = event.data.details
                 for session_id in event.data.sessions:
-                    data = details.get(session_id)
-                    counts[_beat(liveness, record, event.tenant, session_id, data, partitions)] += 1
+                    _beat(counts, liveness, record, (event.tenant, session_id), details.get(session_id), partitions)
             case Alive():
                 counts["applied"] += 1
             case _:
@@ -45,21 +44,19 @@ def apply_heartbeats(
                 counts["dead_letter"] += 1
     if records:
         counts["unknown"] += liveness.expire(records[-1].appended_at)
-    counts.pop("held", None)
     return counts, dead
 
 
 def _beat(
-    liveness: Liveness, record: Record, tenant: str, session_id: str, data: HeartbeatData | None, partitions: int
-) -> str:
-    key = (tenant, session_id)
+    counts: Counter[str], liveness: Liveness, record: Record, key: Key, data: HeartbeatData | None, partitions: int
+) -> None:
     detail = None
     if data is not None and (data.client_ip or data.idle_seconds is not None or data.round_trip_ms is not None):
         client_ip = None if data.client_ip is None else canonical_ip(data.client_ip)
         detail = Detail(client_ip, data.idle_seconds, data.round_trip_ms, record.appended_at)
     if liveness.beat(key, record.appended_at, detail):
-        return "applied"
-    if session_partition(tenant, session_id, partitions) != record.partition:
-        return "misrouted"
-    liveness.hold(key, record.appended_at, detail)
-    return "held"
+        counts["applied"] += 1
+    elif session_partition(*key, partitions) != record.partition:
+        counts["misrouted"] += 1
+    else:
+        counts["unknown"] += liveness.hold(key, record.appended_at, detail)

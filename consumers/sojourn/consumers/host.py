@@ -26,12 +26,16 @@ BACKOFF_SECONDS_MAX: Final = 5.0  # a database that restarts is back within seco
 
 _log = structlog.get_logger("sojourn.host")
 
-# What passes by itself: a lost connection, a restart, a deadlock, a full disk.
-TRANSIENT: Final = (psycopg.OperationalError, Unreachable)
+# SQLSTATEs of what passes by itself: connections, deadlocks, full disk or memory, locks, shutdown, idle time-outs.
+_PASSING: Final = ("08", "40", "53", "55", "57P", "25P03", "25P04")
 
 
 class LogChanged(SojournError):
     """the log is not the one that was applied before"""
+
+
+class Unappliable(SojournError):
+    """the database refuses what has to be written"""
 
 
 class Host:
@@ -64,22 +68,26 @@ class Host:
         """Own and run one partition, anew after every fault that passes by itself."""
         failures = 0
         while not stopping.is_set():
+            partition: Partition | None = None
             try:
-                partition = await self._own(number, count)
-                failures = 0
-                self.partitions[number] = partition
+                partition = self.partitions[number] = await self._own(number, count)
                 await self._run(partition, stopping)
-            except TRANSIENT as error:
-                failures += 1
-                delay = min(BACKOFF_SECONDS_MAX, 0.1 * 2**failures) * random.uniform(0.5, 1)
-                _log.warning("partition.retry", partition=number, error=str(error).strip(), seconds=round(delay, 2))
+            except (psycopg.Error, Unreachable) as error:
+                if not _passes(error):
+                    raise Unappliable(
+                        f"PostgreSQL refuses what partition {number} has to write: {_line(error)}"
+                    ) from error
+                failures = 1 if partition is not None and partition.commits else failures + 1
+                delay = min(BACKOFF_SECONDS_MAX, 0.1 * 2 ** min(failures, 6)) * random.uniform(0.5, 1)
+                _log.warning("partition.retry", partition=number, error=_line(error), seconds=round(delay, 2))
                 await _first(stopping, asyncio.sleep(delay))
             finally:
                 self.partitions.pop(number, None)
 
     async def _own(self, number: int, count: int) -> Partition:
         async with self._holder.use() as connection:
-            await hold(connection, number)
+            for owned_number in {number, *self.partitions}:  # a connection opened anew holds nothing yet
+                await hold(connection, owned_number)
         starts = {topic: (await self._log.start_offsets(topic))[number] for topic in (LIFECYCLE, HEARTBEATS)}
         writer = self._writers[number % len(self._writers)]
         async with writer.use() as connection:
@@ -105,48 +113,69 @@ class Host:
 
     async def _run(self, partition: Partition, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
+            # Heartbeats that stand in the log by now meet what was established before them, if both are asked in turn.
+            heartbeats_end = (await self._log.end_offsets(HEARTBEATS))[partition.number]
             moved = await self._drain_lifecycle(partition, stopping)
-            moved |= await self._read_heartbeats(partition)
-            if partition.seconds_to_flush() == 0.0:
-                await partition.flush()
+            if stopping.is_set():
+                break
+            moved |= await self._read_heartbeats(partition, heartbeats_end)
+            await self._flush_when_due(partition)
             if not moved:
                 positions = {(topic, partition.number): offset for topic, offset in partition.next_offsets.items()}
                 await _first(stopping, self._log.wait(positions, partition.seconds_to_flush()))
-        await partition.flush()
+        await partition.close()
 
     async def _drain_lifecycle(self, partition: Partition, stopping: asyncio.Event) -> bool:
-        """Apply lifecycle records up to the end as it stands now, so that heartbeats meet known sessions."""
+        """Apply lifecycle records up to the end as it stands now."""
         moved = False
         end = (await self._log.end_offsets(LIFECYCLE))[partition.number]
         while partition.next_offsets[LIFECYCLE] < end and not stopping.is_set():
             offset = partition.next_offsets[LIFECYCLE]
             batch = await self._log.read(LIFECYCLE, partition.number, offset, records_max=BATCH_RECORDS_MAX)
             await partition.apply_lifecycle(batch)
+            await self._flush_when_due(partition)
             moved = True
         return moved
 
-    async def _read_heartbeats(self, partition: Partition) -> bool:
+    async def _read_heartbeats(self, partition: Partition, end: int) -> bool:
+        """Take the next heartbeats before `end` into memory."""
         offset = partition.next_offsets[HEARTBEATS]
-        try:
-            batch = await self._log.read(HEARTBEATS, partition.number, offset, records_max=BATCH_RECORDS_MAX)
-        except OffsetOutOfRange as error:
-            if offset > error.end:
-                raise LogChanged(f"the log was replaced or truncated: {error}") from error
-            partition.skip_heartbeats(error.start)
-            _log.warning("heartbeats.gap", partition=partition.number, records=error.start - offset)
-            return True
-        if not batch.records:
+        if offset == end:
             return False
+        records_max = min(BATCH_RECORDS_MAX, max(1, end - offset))
+        try:
+            batch = await self._log.read(HEARTBEATS, partition.number, offset, records_max=records_max)
+        except OffsetOutOfRange as error:
+            partition.skip_heartbeats(error.start)
+            _log.warning("heartbeats.gap", partition=partition.number, error=str(error))
+            return True
         await partition.apply_heartbeats(batch)
         return True
+
+    async def _flush_when_due(self, partition: Partition) -> None:
+        if partition.seconds_to_flush() == 0.0:
+            await partition.flush()
+
+
+def _passes(error: psycopg.Error | Unreachable) -> bool:
+    """Tell whether an error passes by itself."""
+    if isinstance(error, Unreachable) or (error.sqlstate is None and isinstance(error, psycopg.OperationalError)):
+        return True
+    return (error.sqlstate or "").startswith(_PASSING)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 async def _first(stopping: asyncio.Event, work: Awaitable[Any]) -> None:
     """Wait for the work or for `stopping`, whichever comes first."""
     tasks = [asyncio.ensure_future(work), asyncio.ensure_future(stopping.wait())]
-    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
-        task.cancel()
-    await asyncio.gather(*pending, return_exceptions=True)
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
     for task in done:
         task.result()

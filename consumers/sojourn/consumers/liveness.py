@@ -1,6 +1,7 @@
 """When each open session of one partition was last heard of, in memory, and which pages of that have to be written."""
 
 from array import array
+from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -51,7 +52,7 @@ class Liveness:
         for slot in self._freed:
             self._seen[slot] = 0
         self._details: dict[Key, Detail] = {}
-        self._held: dict[Key, Held] = {}
+        self._held: OrderedDict[Key, Held] = OrderedDict()  # a dict would scan over what was dropped
 
     def reserve(self, opening: Collection[Key]) -> dict[Key, int]:
         """Return slots for sessions about to open, without taking them: that is `settle`'s, after COMMIT."""
@@ -92,25 +93,29 @@ class Liveness:
             return False
         self._mark(slot, appended_at)
         if detail is not None:
-            self._details[key] = detail
+            self._details[key] = detail.after(self._details.get(key))
         return True
 
-    def hold(self, key: Key, appended_at: datetime, detail: Detail | None) -> None:
-        """Keep the heartbeat of an unknown session until `expire` drops it."""
+    def hold(self, key: Key, appended_at: datetime, detail: Detail | None) -> int:
+        """Keep the heartbeat of an unknown session for a while; return how many others had to go for it."""
         held = self._held.get(key)
-        if held is None:
-            self._held[key] = Held(appended_at, 1, appended_at, detail)
-        else:
-            self._held[key] = Held(held.since, held.beats + 1, appended_at, detail or held.detail)
+        if held is not None:
+            newest = detail.after(held.detail) if detail is not None else held.detail
+            self._held[key] = Held(held.since, held.beats + 1, appended_at, newest)
+            return 0
+        self._held[key] = Held(appended_at, 1, appended_at, detail)
+        return self._held.popitem(last=False)[1].beats if len(self._held) > HELD_MAX else 0
 
-    def expire(self, now: datetime) -> int:
-        """Drop held heartbeats that waited too long, and the oldest when too many wait; return how many."""
+    def expire(self, now: datetime | None) -> int:
+        """Drop the heartbeats held for too long at `now`, or all for None; return how many."""
         dropped = 0
         while self._held:
-            key = next(iter(self._held))
-            if len(self._held) <= HELD_MAX and self._held[key].since > now - HELD_FOR:
+            key, held = self._held.popitem(last=False)
+            if now is not None and held.since > now - HELD_FOR:
+                self._held[key] = held
+                self._held.move_to_end(key, last=False)
                 break
-            dropped += self._held.pop(key).beats
+            dropped += held.beats
         return dropped
 
     def flush(self) -> Flush:

@@ -30,7 +30,7 @@ from sojourn.projections.store import (
 )
 
 FLUSH_SECONDS: Final = 5.0  # how old last-seen in the tables may be; each flush is one transaction per partition
-PENDING_DEAD_MAX: Final = 500  # dead letters in memory hold up to 1 MiB each; more are flushed at once
+PENDING_DEAD_BYTES_MAX: Final = 8 << 20  # of dead heartbeats in memory, in each partition; more are flushed at once
 
 
 class Partition:
@@ -45,6 +45,7 @@ class Partition:
         self._last_heartbeat: Record | None = None
         self._beats: Counter[str] = Counter()
         self._dead: list[DeadLetter] = []
+        self.commits = 0
         self._tenants: set[str] = set()
         self._months: set[date] = set()
 
@@ -65,8 +66,8 @@ class Partition:
     async def _fold(self, connection: AsyncConnection[Any], batch: Batch) -> Changes:
         judged = [judge_lifecycle(record, self._partitions) for record in batch.records]
         keys = {item.key for item in judged if isinstance(item, Fact)}
-        since = batch.records[0].appended_at
-        return fold(await load_sessions(connection, keys, since), judged)
+        states = await load_sessions(connection, keys, batch.records[0].appended_at) if keys else {}
+        return fold(states, judged)
 
     async def _write(self, connection: AsyncConnection[Any], batch: Batch, changes: Changes) -> Mapping[Key, int]:
         """Write one batch in one transaction; return the slots for the sessions that it opens."""
@@ -82,7 +83,7 @@ class Partition:
         offsets = (self.next_offsets[LIFECYCLE], batch.next_offset)
         reach("lifecycle.folded")
         async with as_projector(connection):
-            await advance(connection, self._owned, LIFECYCLE, offsets, batch.records[-1])
+            await advance(connection, self._owned, LIFECYCLE, offsets, batch.records[-1] if batch.records else None)
             reach("lifecycle.fenced")
             await write_changes(connection, changes, self._liveness.slots, slots)
             await insert_tenants(connection, self._first_of_tenants(changes))
@@ -92,9 +93,14 @@ class Partition:
         return slots
 
     def _settle(self, batch: Batch, changes: Changes, slots: Mapping[Key, int]) -> None:
+        self.commits += 1
         self.next_offsets[LIFECYCLE] = batch.next_offset
         self._tenants.update(self._first_of_tenants(changes))
-        opened = {key: (slot, changes.sessions[key].touched_at) for key, slot in slots.items()}
+        opened = {}
+        for key, slot in slots.items():
+            login = changes.sessions[key].login
+            assert login is not None
+            opened[key] = (slot, login.appended_at)
         closed = [
             key
             for key, session in changes.sessions.items()
@@ -117,18 +123,23 @@ class Partition:
         self._beats.update(counts)
         self._dead += dead
         self.next_offsets[HEARTBEATS] = batch.next_offset
-        self._last_heartbeat = batch.records[-1]
-        if len(self._dead) >= PENDING_DEAD_MAX:
+        self._last_heartbeat = batch.records[-1] if batch.records else self._last_heartbeat
+        if sum(len(letter.record.value) for letter in self._dead) > PENDING_DEAD_BYTES_MAX:
             await self.flush()
 
     def skip_heartbeats(self, offset: int) -> None:
-        """Jump to `offset` over heartbeats that the log no longer holds, and count them."""
-        self._beats["gap"] += offset - self.next_offsets[HEARTBEATS]
+        """Jump to `offset` from heartbeats that the log does not hold, and count those that are lost."""
+        self._beats["gap"] += max(0, offset - self.next_offsets[HEARTBEATS])
         self.next_offsets[HEARTBEATS] = offset
 
     def seconds_to_flush(self) -> float:
         """Return how long the next flush may wait."""
         return max(0.0, self._flush_due - time.monotonic())
+
+    async def close(self) -> None:
+        """Flush for the last time; heartbeats that still wait for their session are counted as unknown."""
+        self._beats["unknown"] += self._liveness.expire(None)
+        await self.flush()
 
     async def flush(self) -> None:
         """Write what heartbeats changed, with their position, in one transaction."""
@@ -144,6 +155,7 @@ class Partition:
                 await count_dispositions(connection, HEARTBEATS, self.number, beats)
                 reach("heartbeats.written")
             reach("heartbeats.committed")
+            self.commits += 1
         self._liveness.flushed(flush)
         self._flushed_offset = offsets[1]
         self._beats, self._dead, self._last_heartbeat = Counter(), [], None

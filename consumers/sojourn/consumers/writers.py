@@ -18,6 +18,7 @@ class Writer:
         self._database = database
         self._lock = asyncio.Lock()
         self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._prepared = False
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
@@ -25,8 +26,11 @@ class Writer:
         async with self._lock:
             if self._connection is None:
                 self._connection = await self._database.connect(autocommit=True)
-                await prepare(self._connection)
+                self._prepared = False
             try:
+                if not self._prepared:
+                    await prepare(self._connection)
+                    self._prepared = True
                 yield self._connection
             except BaseException:
                 await self.close()

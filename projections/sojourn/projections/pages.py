@@ -19,6 +19,17 @@ class Detail(NamedTuple):
     round_trip_ms: int | None
     appended_at: datetime
 
+    def after(self, earlier: "Detail | None") -> "Detail":
+        """Return this with what it leaves out taken from an earlier one."""
+        if earlier is None:
+            return self
+        return Detail(
+            self.client_ip or earlier.client_ip,
+            earlier.idle_seconds if self.idle_seconds is None else self.idle_seconds,
+            earlier.round_trip_ms if self.round_trip_ms is None else self.round_trip_ms,
+            self.appended_at,
+        )
+
 
 async def load_liveness(connection: AsyncConnection[Any], partition: int) -> tuple[dict[Key, int], dict[int, bytes]]:
     """Return the slot of every open session of a partition, and its pages."""
@@ -37,10 +48,8 @@ async def write_liveness(
         await cursor.executemany(
             statement("write_pages"), [{"partition": partition, "page": page, "seen": seen} for page, seen in pages]
         )
-        await cursor.executemany(
-            statement("write_detail"),
-            [
-                {"tenant": tenant, "session_id": session_id, **detail._asdict()}
-                for (tenant, session_id), detail in details.items()
-            ],
-        )
+        if details:
+            async with cursor.copy("COPY stage_detail FROM STDIN") as copy:
+                for key, detail in details.items():
+                    await copy.write_row(key + detail)
+            await cursor.execute(statement("apply_detail"))

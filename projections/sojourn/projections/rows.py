@@ -1,6 +1,6 @@
 """How an entry of the fold stands in a row of history, column by column."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sojourn.events.types import Established
@@ -75,7 +75,7 @@ def history_row(entry: Entry) -> tuple[Any, ...]:
         event.id,
         event.source,
         "established" if isinstance(event, Established) else "destroyed",
-        event.time,
+        event.time.astimezone(UTC),  # PostgreSQL takes no offset beyond 16 hours, RFC 3339 does
         entry.fact.sequence,
         entry.fact.digest,
         entry.disposition,

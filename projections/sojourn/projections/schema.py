@@ -1,17 +1,11 @@
 """The schema's version: bringing a database up to it, and refusing one that does not fit."""
 
 import asyncio
-from importlib.resources import files
-from typing import Final, LiteralString
-
-import psycopg
-import sqlalchemy
-from alembic import command
-from alembic.config import Config
+import importlib
+from typing import Final
 
 from sojourn.events.embedded.database import Database
 from sojourn.events.errors import SojournError
-from sojourn.projections.statements import statement
 
 VERSION: Final = "0001"  # the newest migration; a test compares
 
@@ -50,29 +44,7 @@ async def upgrade(database: Database) -> bool:
         return False
     if found is not None and found > VERSION:
         raise SchemaMismatch(f"the database was upgraded by a newer Sojourn; install that one: schema {found}")
-    await asyncio.to_thread(_upgrade, database.dsn)
+    # Alembic takes longer to import than most commands to run, and is needed once.
+    migrate = importlib.import_module("sojourn.projections.migrate")
+    await asyncio.to_thread(migrate.upgrade, database.dsn)
     return True
-
-
-def _upgrade(dsn: str) -> None:
-    engine = sqlalchemy.create_engine(
-        "postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), poolclass=sqlalchemy.NullPool
-    )
-    config = Config()
-    config.set_main_option("script_location", str(files("sojourn.projections").joinpath("migrations")))
-    with engine.connect() as connection:
-        run_statements(connection, statement("bootstrap"))
-        connection.commit()
-        connection.exec_driver_sql("SELECT pg_advisory_lock(hashtext('sojourn.migrations'))")
-        connection.exec_driver_sql("SET ROLE sojourn_owner")
-        connection.commit()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        connection.commit()
-
-
-def run_statements(connection: sqlalchemy.Connection, statements: LiteralString) -> None:
-    """Run statements as they stand; SQLAlchemy would take a % in them for a parameter."""
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, psycopg.Connection)
-    driver.execute(statements)

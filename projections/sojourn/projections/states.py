@@ -31,4 +31,5 @@ DISPOSITIONS: Final = {
     "parked": "it waits behind a dead letter of its session",
     "misrouted": "a heartbeat in another partition than its session",
     "unknown": "a heartbeat of no session that is open",
+    "gap": "a heartbeat that the log dropped before it was read",
 }

@@ -67,20 +67,23 @@ def record_crc(record: Record) -> int:
 async def as_projector(connection: AsyncConnection[Any]) -> AsyncIterator[AsyncConnection[Any]]:
     """Run one transaction as the projector.
 
-    It touches rows by key alone, so plans are held to nested loops over indexes: docs/why.md, "plans".
+    It touches rows by key alone, so plans are held to nested loops over indexes, and made anew for each batch:
+    docs/why.md, "The projector's plans".
     """
     async with connection.transaction():
         await connection.execute(
             "SET LOCAL ROLE sojourn_projector; SET LOCAL search_path = sojourn_v1, sojourn, pg_temp;"
-            "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
+            "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;"
+            "SET LOCAL plan_cache_mode = force_custom_plan"
         )
         yield connection
 
 
 async def prepare(connection: AsyncConnection[Any]) -> None:
-    """Make the temporary table that `write_changes` stages its rows in; once per connection."""
+    """Make the temporary tables that rows are staged in; once per connection."""
     async with as_projector(connection):
         await connection.execute(statement("stage"))
+        await connection.execute(statement("stage_detail"))
 
 
 async def ensure_months(connection: AsyncConnection[Any], months: Iterable[date]) -> None:
@@ -164,6 +167,7 @@ async def write_changes(
 
 
 def _stage_rows(changes: Changes, live: Mapping[Key, int], opening: Mapping[Key, int]) -> Iterable[tuple[Any, ...]]:
+    reopened = {entry.fact.key for entry in changes.entries if entry.revision == 1 and entry.fact.key in live}
     for entry in changes.entries:
         key, session = entry.fact.key, entry.session
         on_stage: tuple[Any, ...] = _ON_STAGE
@@ -174,7 +178,7 @@ def _stage_rows(changes: Changes, live: Mapping[Key, int], opening: Mapping[Key,
                 assert session.login is not None
                 on_stage = (
                     live[key] if key in live else opening[key],
-                    False,
+                    key in reopened,
                     session.revision,
                     session.offset,
                     session.appended_at,
@@ -203,7 +207,7 @@ def _dead_row(letter: DeadLetter) -> dict[str, Any]:
         "tenant": letter.tenant,
         "session_id": letter.session_id,
         "key": record.key,
-        "headers": Jsonb([[name, value.hex()] for name, value in record.headers]),
+        "headers": Jsonb([[name.replace("\0", "\\0"), value.hex()] for name, value in record.headers]),
         "value": record.value[:DEAD_VALUE_BYTES_MAX],
         "value_bytes": len(record.value),
     }

@@ -14,7 +14,7 @@ from sojourn.events.errors import SojournError
 CLUSTERS_DIR = SYSTEM_DIR / "clusters"  # of data directories that the server's account cannot reach
 
 _INITDB_SECONDS_MAX = 300  # it takes one; a stalled disk must not hold the lock for ever
-_OURS = frozenset({"layout", "start.lock", "server.lock", "postgres.lock", "postgres.new"})
+_OURS = frozenset({"layout", "start.lock", "server.lock", "postgres.lock", "postgres.new", "up.lock"})
 _INITDB = (
     "--username=sojourn",
     "--encoding=UTF8",

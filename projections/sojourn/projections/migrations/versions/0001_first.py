@@ -4,7 +4,7 @@ from importlib.resources import files
 
 from alembic import op
 
-from sojourn.projections.schema import run_statements
+from sojourn.projections.migrate import run_statements
 
 revision = "0001"
 down_revision = None
