@@ -29,14 +29,16 @@ class Projected(NamedTuple):
     sessions: dict[Key, Session]
 
 
-def project(records: Sequence[Record], cuts: Iterable[int] = (), *, through_rows: bool = False) -> Projected:
-    """Fold records, in batches that begin at `cuts` too."""
+def project(
+    records: Sequence[Record], cuts: Iterable[int] = (), *, through_rows: bool = False, partitions: int = 1
+) -> Projected:
+    """Fold records of one partition, in batches that begin at `cuts` too."""
     projected = Projected([], [], [], Counter(), {})
     edges = sorted({0, len(records), *(cut for cut in cuts if cut < len(records))})
     for start, end in pairwise(edges):
         batch = records[start:end]
         states = known(projected.sessions, batch[0]) if through_rows else projected.sessions
-        changes = fold(states, [judge_lifecycle(record, 1) for record in batch])
+        changes = fold(states, [judge_lifecycle(record, partitions) for record in batch])
         note(changes, projected, through_rows=through_rows)
     return projected
 

@@ -11,7 +11,7 @@ from sojourn.events.topics import LIFECYCLE
 
 START = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
 CONTENTS = 3  # how many different things are said of a session, of each kind
-RECORDS_MAX = 14  # enough for every pair of kinds to compete, twice
+RECORDS_MAX = 16  # enough for every pair of kinds to compete, twice
 
 OTHER_CLOCKS = (
     "1970-01-01T00:00:00Z",
@@ -21,12 +21,14 @@ OTHER_CLOCKS = (
     "9999-12-31T23:59:59Z",
     "2026-11-25T08:00:00Z",
 )
-GAPS = st.one_of(
-    st.integers(0, 5_000_000).map(lambda microseconds: timedelta(microseconds=microseconds)),
-    st.sampled_from([timedelta(hours=25), timedelta(days=31), timedelta(days=62)]),
-    st.sampled_from([timedelta(days=62, microseconds=-1), timedelta(days=63)]),
+SHORT_GAPS = st.one_of(
+    st.just(timedelta(0)), st.integers(0, 5_000_000).map(lambda micro: timedelta(microseconds=micro))
 )
-SHORT_GAPS = st.integers(0, 5_000_000).map(lambda microseconds: timedelta(microseconds=microseconds))
+GAPS = st.one_of(
+    SHORT_GAPS,
+    st.sampled_from([timedelta(hours=25), timedelta(days=31), timedelta(days=62), timedelta(days=63)]),
+    st.just(timedelta(days=62, microseconds=-1)),
+)
 
 
 class Said(NamedTuple):
@@ -45,7 +47,8 @@ class Said(NamedTuple):
 def data_of(said: Said) -> dict[str, Any]:
     if said.kind == "destroyed":
         reasons = ("logoff", "network", "admin_disconnect")
-        return {"reason": reasons[said.content], "detail": f"end {said.content}", "command": None}
+        commands = (None, None, "0192f0c1")
+        return {"reason": reasons[said.content], "detail": f"end {said.content}", "command": commands[said.content]}
     return {
         "user": {"id": f"u-{said.content}", "name": "Žofie 王"},
         "desktop": {"id": "d-1", "name": "one", "pool": "p"},
@@ -81,18 +84,33 @@ TIMES = st.one_of(HONEST_TIMES, st.sampled_from(OTHER_CLOCKS))
 SEQUENCES = st.one_of(st.none(), st.integers(0, 3), st.integers(0, 3).map(str))
 
 
-def said(times: st.SearchStrategy[str] = TIMES, sessions: int = 2) -> st.SearchStrategy[Said]:
+SESSIONS = st.sampled_from([("acme", "s-1")] * 4 + [("globex", "s-1"), ("acme", "s-2")])
+
+
+def said(
+    times: st.SearchStrategy[str] = TIMES, sessions: st.SearchStrategy[tuple[str, str]] = SESSIONS
+) -> st.SearchStrategy[Said]:
     return st.builds(
-        Said,
+        lambda session, **fields: Said(tenant=session[0], session=session[1], **fields),
+        session=sessions,
         kind=st.sampled_from(["established", "destroyed"]),
-        tenant=st.sampled_from(["acme", "globex"][:sessions]),
-        session=st.sampled_from(["s-1", "s-2"][:sessions]),
         source=st.sampled_from(["/brokers/a", "/brokers/b"]),
         id=st.sampled_from(["1", "2", "3", "4"]),
         sequence=SEQUENCES,
         time=times,
         content=st.integers(0, CONTENTS - 1),
     )
+
+
+@st.composite
+def related(draw: st.DrawFn, events: st.SearchStrategy[Said]) -> list[Said]:
+    """Draw a few events, and others that are like one of them but for one or two fields."""
+    drawn = draw(st.lists(events, min_size=1, max_size=RECORDS_MAX // 2))
+    for _ in range(draw(st.integers(0, RECORDS_MAX // 2))):
+        one, other = draw(st.sampled_from(drawn)), draw(events)
+        fields = draw(st.sets(st.sampled_from(["source", "id", "sequence", "content", "kind"]), min_size=1, max_size=2))
+        drawn.append(one._replace(**{field: getattr(other, field) for field in fields}))
+    return drawn
 
 
 NO_EVENTS = st.sampled_from(
@@ -107,19 +125,14 @@ NO_EVENTS = st.sampled_from(
 )
 
 
-def values(times: st.SearchStrategy[str] = TIMES) -> st.SearchStrategy[bytes]:
-    fresh = said(times).map(value_of)
-    return st.one_of(fresh, fresh, fresh, NO_EVENTS)
-
-
 @st.composite
 def streams(
     draw: st.DrawFn, gaps: st.SearchStrategy[timedelta] = GAPS, times: st.SearchStrategy[str] = TIMES
 ) -> list[Record]:
-    """Draw records of the only partition of lifecycle; some values come again."""
-    drawn = draw(st.lists(values(times), min_size=1, max_size=RECORDS_MAX))
-    again = draw(st.lists(st.sampled_from(drawn), max_size=4))
-    order = draw(st.permutations([*drawn, *again]))
+    """Draw records of the only partition of lifecycle, in any order; some values come again."""
+    values = [value_of(event) for event in draw(related(said(times)))]
+    values += draw(st.lists(st.one_of(st.sampled_from(values), NO_EVENTS), max_size=4))
+    order = draw(st.permutations(values))
     return records_of(order, draw(st.lists(gaps, min_size=len(order), max_size=len(order))))
 
 
@@ -137,7 +150,7 @@ def records_of(
 @st.composite
 def sessions_without_conflict(draw: st.DrawFn) -> list[bytes]:
     """Draw the events of one session by honest clocks, in which an id always stands for the same content."""
-    drawn = draw(st.lists(said(HONEST_TIMES, sessions=1), min_size=1, max_size=8))
+    drawn = draw(related(said(HONEST_TIMES, st.just(("acme", "s-1")))))
     first = {(event.source, event.id): event for event in reversed(drawn)}
     agreed = [
         event._replace(kind=one.kind, time=one.time, content=one.content)

@@ -96,11 +96,11 @@ def test_any_order_of_one_sessions_events_gives_the_same_newest_revision(
     assert newest_content(shuffled) == newest_content(straight)
 
 
-@given(streams())
-def test_the_fold_agrees_with_the_independent_model(records: list[Record]) -> None:
-    expected = model.project(entries_of(records), 1)
+@given(streams(), st.sampled_from([1, 1, 2]))
+def test_the_fold_agrees_with_the_independent_model(records: list[Record], partitions: int) -> None:
+    expected = model.project(entries_of(records), partitions)
 
-    found = project(records)
+    found = project(records, partitions=partitions)
 
     assert [row["offset"] for row in found.history] == [offset for _, offset in expected.history]
     wrong = {row["offset"]: model.differences(expected.history[0, row["offset"]], row) for row in found.history}
