@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from operator import itemgetter
@@ -15,7 +15,7 @@ import pytest
 
 from sojourn.events.codec import decode, encode
 from sojourn.events.errors import SojournError, Unreachable
-from sojourn.events.log import Append
+from sojourn.events.log import Append, Batch
 from sojourn.events.simulator.demo import (
     BACKFILL,
     BACKOFF_SECONDS_MAX,
@@ -28,19 +28,47 @@ from sojourn.events.simulator.demo import (
 )
 from sojourn.events.simulator.plan import milliseconds
 from sojourn.events.simulator.truth import truth_line
-from sojourn.events.topics import HEARTBEATS, LIFECYCLE
+from sojourn.events.topics import HEARTBEATS, LIFECYCLE, PARTITIONS_DEFAULT
 from sojourn.events.types import Alive, Destroyed, Established
-from tests.unit.memory_log import MemoryLog
 
 ORIGIN = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)  # a Tuesday
 NEVER = ORIGIN + timedelta(days=1000)
 
 
+class Appended:
+    """What a publisher appended, in order; nobody reads it here (tests/integration/test_simulator_demo.py does)."""
+
+    def __init__(self) -> None:
+        self.values: list[tuple[str, bytes]] = []
+
+    async def partitions(self, topic: str) -> int:  # noqa: ARG002 -- all topics have as many
+        return PARTITIONS_DEFAULT
+
+    async def append(self, appends: Sequence[Append]) -> list[int]:
+        self.values += [(append.topic, append.value) for append in appends]
+        return list(range(len(appends)))
+
+    async def read(self, topic: str, partition: int, offset: int, *, records_max: int = 2000) -> Batch:
+        raise NotImplementedError
+
+    async def start_offsets(self, topic: str) -> dict[int, int]:
+        raise NotImplementedError
+
+    async def end_offsets(self, topic: str) -> dict[int, int]:
+        raise NotImplementedError
+
+    async def wait(self, positions: Mapping[tuple[str, int], int], timeout_seconds: float) -> None:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        raise NotImplementedError
+
+
 class Machine:
     """A data directory and a log, and a clock that only moves by sleeping, up to when it is told to stop."""
 
-    def __init__(self, directory: Path, log: MemoryLog | None = None) -> None:
-        self.directory, self.log, self.now = directory, log or MemoryLog(), ORIGIN
+    def __init__(self, directory: Path, log: Appended | None = None) -> None:
+        self.directory, self.log, self.now = directory, log or Appended(), ORIGIN
         self.until, self.stopping = NEVER, asyncio.Event()
 
     async def run(self, until: datetime) -> None:
@@ -158,7 +186,7 @@ async def test_a_kill_during_the_first_backfill_forgets_neither_its_beginning_no
     assert machine.lifecycle[-len(whole) :] == whole
 
 
-class Killed(MemoryLog):
+class Killed(Appended):
     """A log during whose nth append the process is killed."""
 
     def __init__(self, appends_until: int) -> None:
@@ -207,7 +235,7 @@ async def test_half_a_line_of_truth_that_a_kill_left_is_taken_away(machine: Mach
     assert all(json.loads(line)["session_id"] for line in path.read_bytes().splitlines())
 
 
-class Unsteady(MemoryLog):
+class Unsteady(Appended):
     """A log that cannot be reached every other time."""
 
     calls = 0
@@ -230,7 +258,7 @@ async def test_a_log_that_cannot_be_reached_is_tried_again_and_loses_nothing(mac
     assert log.calls > 20
 
 
-class Away(MemoryLog):
+class Away(Appended):
     """A log that can never be reached."""
 
     async def append(self, appends: Sequence[Append]) -> list[int]:  # noqa: ARG002 -- it takes none
@@ -239,7 +267,9 @@ class Away(MemoryLog):
 
 async def test_a_log_that_stays_away_is_asked_at_a_calm_pace_until_the_demo_is_stopped(machine: Machine) -> None:
     machine.log = Away()
-    before = (machine.directory / PROGRESS_FILE).read_bytes()
+    machine.now += timedelta(seconds=10)
+    before = msgspec.json.encode(Progress(ORIGIN - BACKFILL, machine.now))  # little to try again and again
+    (machine.directory / PROGRESS_FILE).write_bytes(before)
     naps: list[float] = []
 
     async def sleep(seconds: float) -> None:

@@ -56,7 +56,6 @@ CLOSES: Final[tuple[tuple[float, Reason], ...]] = (  # what nothing cuts; cumula
     (0.97, "admin_disconnect"),
     (1.0, "unknown"),
 )
-COMING_BACK: Final = frozenset({"network", "error", "broker_shutdown"})
 
 
 class Session(Struct, frozen=True, gc=False):
@@ -180,7 +179,7 @@ def _connect(
             logout, reason = restart - int(draw.random() * RESTART_CLOSING), "broker_shutdown"
         session = _session(tenant, person, spell, login, logout, reason, predecessor, draw)
         yield session
-        if reason not in COMING_BACK or draw.random() >= RECONNECT_SHARE:
+        if logout >= stop or draw.random() >= RECONNECT_SHARE:
             return
         login, predecessor = logout + 5 * SECOND + int(exponential(25 * SECOND, draw)), session.id
 

@@ -147,8 +147,6 @@ def _lifecycle_event(session: Session, moment: int) -> Event | None:
 
 def _heartbeats(world: World, live: Live, moment: int) -> Iterator[Event]:
     for broker in world.brokers:
-        if _is_down(world, broker, moment):
-            continue
         for tenant in world.tenants:
             sessions = list(live[broker, tenant.name].values())
             draw = drawing(world.root, "beat", broker, tenant.name, moment)
@@ -175,7 +173,8 @@ def _heartbeats(world: World, live: Live, moment: int) -> Iterator[Event]:
 
 def _alive(world: World, live: Live, moment: int) -> Iterator[Event]:
     for broker in world.brokers:
-        if _is_down(world, broker, moment):
+        restart = next_restart(world.root, broker, moment)
+        if restart <= moment < restart + RESTART_DOWN:
             continue
         sessions = sum(len(live[broker, tenant.name]) for tenant in world.tenants)
         yield Alive(
@@ -186,8 +185,3 @@ def _alive(world: World, live: Live, moment: int) -> Iterator[Event]:
             datacontenttype="application/json",
             data=AliveData(sessions=sessions, interval_seconds=ALIVE_EVERY // SECOND),
         )
-
-
-def _is_down(world: World, broker: str, moment: int) -> bool:
-    restart = next_restart(world.root, broker, moment)
-    return restart <= moment < restart + RESTART_DOWN
