@@ -57,8 +57,8 @@ def main() -> None:
     print(ratio(figures, "lifecycle: log to live + history", "lifecycle: decode and fold, no database"))
     print(ratio(figures, "lifecycle: log to live + history", "limit: COPY the same rows into one table, no index"))
     print(ratio(figures, "heartbeats: log to durable pages", "heartbeats: decode only"))
-    print(ratio(figures, "export: history to Parquet", "limit: COPY the same rows out"))
-    print(ratio(figures, "export: history to CSV", "limit: COPY the same rows out"))
+    print(ratio(figures, "export: history to parquet", "limit: COPY the same rows out"))
+    print(ratio(figures, "export: history to csv", "limit: COPY the same rows out"))
     sys.stdout.flush()
 
 
