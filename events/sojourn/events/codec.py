@@ -25,6 +25,7 @@ from sojourn.events.types import (
 VALUE_BYTES_MAX = 1024 * 1024  # Kafka's own default for a record; a real event has 600 bytes
 DEPTH_MAX = 64  # a real event is 4 deep; parsers recurse on what is deeper
 INTEGER_DIGITS_MAX = 4300  # Python refuses to read longer ones, since it takes quadratic time
+IP_CHARACTERS_MAX = 45  # ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255; caches must not keep what is longer
 DETAIL_CHARACTERS_MAX = 300  # a reason is read in a list
 DIGEST_BYTES = 16  # 128 bits: no accidental collision among all events ever
 
@@ -334,13 +335,16 @@ def _is_sequence(sequence: object) -> bool:
     return isinstance(sequence, int) and not isinstance(sequence, bool) and abs(sequence) <= _SEQUENCE_MAX
 
 
-@lru_cache(maxsize=4096)
 def _is_tenant(tenant: str) -> bool:
     return _TENANT.match(tenant) is not None
 
 
-@lru_cache(maxsize=65536)
 def _is_ip(text: str) -> bool:
+    return len(text) <= IP_CHARACTERS_MAX and _is_address(text)
+
+
+@lru_cache(maxsize=65536)
+def _is_address(text: str) -> bool:
     try:
         canonical_ip(text)
     except ValueError:
