@@ -2,10 +2,11 @@
 
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Final
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
-INTERNAL_NETWORKS_DEFAULT: Networks = tuple(
+INTERNAL_NETWORKS_DEFAULT: Final[Networks] = tuple(
     ip_network(network)
     for network in (
         "10.0.0.0/8",  # RFC 1918
@@ -27,5 +28,6 @@ def derived_access(client_ip: str, networks: Networks = INTERNAL_NETWORKS_DEFAUL
     An IPv4 address written as IPv6 (`::ffff:10.0.0.1`) is judged as what it is.
     """
     address = ip_address(client_ip)
-    mapped = getattr(address, "ipv4_mapped", None)
-    return "internal" if any((mapped or address) in network for network in networks) else "public"
+    address = getattr(address, "ipv4_mapped", None) or address
+    inside = any(address in network for network in networks if network.version == address.version)
+    return "internal" if inside else "public"
