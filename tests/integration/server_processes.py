@@ -14,9 +14,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import structlog
 
+from sojourn.events.embedded.binaries import account_of
 from sojourn.events.embedded.database import open_database
 from sojourn.events.errors import SojournError
 from sojourn.events.settings import Settings
@@ -24,6 +26,19 @@ from sojourn.events.settings import Settings
 SECONDS_MAX = 30  # everything waited for here takes less than one second on an idle machine
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to run the server as another user")
+
+OTHER = "daemon"  # an unprivileged user that every system has, and that is not the server's
+
+
+def _other_can_use_this_python() -> bool:
+    if os.geteuid() != 0:
+        return False
+    return account_of(pwd.getpwnam(OTHER).pw_uid).can_enter(Path(msgspec.__file__).resolve().parent)
+
+
+with_other_user = pytest.mark.skipif(
+    not _other_can_use_this_python(), reason="needs root, and a virtual environment that other users can enter"
+)
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:

