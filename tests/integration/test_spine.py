@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from tests.conftest import open_folder
 from tests.integration.command import EVENTS, Command
 
 SESSION_KEYS = (
@@ -21,10 +22,9 @@ REASONS = (
 
 
 @pytest.fixture(scope="module")
-def sojourn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+def sojourn() -> Iterator[Command]:
     """Run Sojourn with the three files published and applied."""
-    command = Command(tmp_path_factory.mktemp("spine") / "data")
-    with command.up():
+    with open_folder() as folder, (command := Command(folder / "data")).up():
         for name in ("examples", "bad", "real-rdp"):
             command.ok("publish", EVENTS / f"{name}.ndjson")
         command.wait_applied()
@@ -35,8 +35,8 @@ def by_session(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {row["session_id"]: row for row in rows}
 
 
-def test_publishing_says_how_many_events_were_acknowledged(tmp_path: Path) -> None:
-    command = Command(tmp_path / "data")
+def test_publishing_says_how_many_events_were_acknowledged(data_dir: Path) -> None:
+    command = Command(data_dir)
 
     assert command.ok("publish", EVENTS / "examples.ndjson") == "published 14 events\n"
     assert command.ok("publish", "-", "--json", stdin=b"\n  \nnot json at all\n\n") == '{"published":1}\n'
