@@ -216,6 +216,7 @@ BAD: dict[str, list[dict[str, Any]]] = {
 @pytest.mark.parametrize(("reason", "event"), [(reason, event) for reason, events in BAD.items() for event in events])
 def test_a_document_that_breaks_one_rule_has_that_rules_reason(reason: str, event: dict[str, Any]) -> None:
     assert reason_of(to_bytes(event)) == reason
+    assert reason_of(json.dumps(event, ensure_ascii=False).encode()) == reason
 
 
 GOOD = [
