@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -136,6 +137,8 @@ def only_one(directory: Path, port: int) -> Iterator[None]:
 
 def _announce(settings: Settings, port: int, *, demo: bool) -> None:
     database = "PostgreSQL named by SOJOURN_DATABASE_DSN" if settings.database_dsn else "embedded PostgreSQL 18"
+    on_path = shutil.which("sojourn")
+    sojourn = "sojourn" if on_path and Path(on_path).samefile(sys.argv[0]) else sys.argv[0]
     location = "" if settings.data_dir_source == "default" else f" --data-dir {settings.data_dir}"
     for line in (
         "Sojourn is running; Ctrl-C stops it and loses nothing.",
@@ -145,9 +148,9 @@ def _announce(settings: Settings, port: int, *, demo: bool) -> None:
         f"  health    http://127.0.0.1:{port}/health",
         "",
         "In another terminal:",
-        f"  sojourn status{location}",
-        *([f"  sojourn sessions --tenant acme{location}"] if demo else [f"  sojourn publish FILE{location}"]),
-        *([f"  sojourn history --tenant acme{location}"] if demo else []),
+        f"  {sojourn} status{location}",
+        *([f"  {sojourn} sessions --tenant acme{location}"] if demo else [f"  {sojourn} publish FILE{location}"]),
+        *([f"  {sojourn} history --tenant acme{location}"] if demo else []),
     ):
         write_line(line)
     sys.stdout.flush()
