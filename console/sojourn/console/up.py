@@ -138,7 +138,7 @@ def only_one(directory: Path, port: int) -> Iterator[None]:
 def _announce(settings: Settings, port: int, *, demo: bool) -> None:
     database = "PostgreSQL named by SOJOURN_DATABASE_DSN" if settings.database_dsn else "embedded PostgreSQL 18"
     on_path = shutil.which("sojourn")
-    sojourn = "sojourn" if on_path and Path(on_path).samefile(sys.argv[0]) else sys.argv[0]
+    sojourn = "sojourn" if on_path and Path(on_path).resolve() == Path(sys.argv[0]).resolve() else sys.argv[0]
     location = "" if settings.data_dir_source == "default" else f" --data-dir {settings.data_dir}"
     for line in (
         "Sojourn is running; Ctrl-C stops it and loses nothing.",
