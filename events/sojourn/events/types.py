@@ -10,14 +10,19 @@ TEXT_CHARACTERS_MAX = 1000  # names and details are shown in a table cell, not r
 SESSIONS_PER_BATCH_MAX = 10_000  # with ids of 36 characters half of the record's 1 MiB
 
 _TENANT = "^[a-z0-9][a-z0-9-]{0,62}$"
-_NO_CONTROLS = r"^[^\u0000-\u001f\u007f-\u009f]*$"
+_NO_CONTROLS = {"pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}
+_NO_NUL = {"pattern": r"^[^\u0000]*$"}
+_WHOLE = {"pattern": "^-?[0-9]{1,19}$"}
+_ADDRESS = {"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
+
+# What stands in `extra_json_schema` is for readers of the schemas; codec.py judges it, with its own public reasons.
 
 Tenant = Annotated[str, Meta(max_length=63, extra_json_schema={"pattern": _TENANT})]
-Id = Annotated[
-    str, Meta(min_length=1, max_length=ID_CHARACTERS_MAX, extra_json_schema={"pattern": _NO_CONTROLS})
-]
-Text = Annotated[str, Meta(max_length=TEXT_CHARACTERS_MAX)]
-Required = Annotated[str, Meta(min_length=1, max_length=TEXT_CHARACTERS_MAX)]
+Id = Annotated[str, Meta(min_length=1, max_length=ID_CHARACTERS_MAX, extra_json_schema=_NO_CONTROLS)]
+Text = Annotated[str, Meta(max_length=TEXT_CHARACTERS_MAX, extra_json_schema=_NO_NUL)]
+Required = Annotated[str, Meta(min_length=1, max_length=TEXT_CHARACTERS_MAX, extra_json_schema=_NO_CONTROLS)]
+Address = Annotated[str, Meta(extra_json_schema=_ADDRESS)]
+Sequence = Annotated[str, Meta(extra_json_schema=_WHOLE)] | int
 Instant = Annotated[datetime, Meta(tz=True)]
 Seconds = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
@@ -58,7 +63,7 @@ class EstablishedData(Struct, frozen=True, gc=False, omit_defaults=True):
     user: User
     desktop: Desktop
     terminal: Terminal
-    client_ip: str
+    client_ip: Address
     protocol: Text
     access: Access | None = None
     predecessor: Id | None = None
@@ -77,7 +82,7 @@ class HeartbeatData(Struct, frozen=True, gc=False, omit_defaults=True):
 
     idle_seconds: Seconds | None = None
     round_trip_ms: Seconds | None = None
-    client_ip: str | None = None
+    client_ip: Address | None = None
 
 
 class HeartbeatsData(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -99,7 +104,7 @@ class _Event(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, ta
     id: Required
     source: Required
     time: Instant
-    sequence: str | int | None = None
+    sequence: Sequence | None = None
     sequencetype: Literal["Integer"] | None = None
     traceparent: Text | None = None
     datacontenttype: Text | None = None
