@@ -20,8 +20,9 @@ from sojourn.exporters.files import UNFINISHED, FileEntry
 MANIFEST: Final = "_manifest.json"
 SUCCESS: Final = "_SUCCESS"
 
-_PUBLISHED: Final = re.compile(r"tenant=[a-z0-9-]+|(current|history)\.csv|_manifest\.json")
+_PUBLISHED: Final = re.compile(r"tenant=[\w-]+|(current|history)\.csv|_manifest\.json")
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class ExportFailed(SojournError):
@@ -86,6 +87,10 @@ def _explained(out: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             raise ExportFailed(f"no space is left for the export; free some and run it again: {out}") from error
+        if error.errno in _FORBIDDEN:
+            raise ExportFailed(
+                f"this user may not write there; name another folder: {error.filename or out}"
+            ) from error
         raise ExportFailed(f"cannot write the export ({error.strerror or error}): {error.filename or out}") from error
 
 

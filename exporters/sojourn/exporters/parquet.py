@@ -11,16 +11,16 @@ import pyarrow.parquet as pq
 from sojourn.exporters.columns import Dataset, arrow_schema, instants
 from sojourn.exporters.files import FileEntry, OutputFile
 
-ROW_GROUP_ROWS_MAX: Final = 65_536  # held in memory until written: 16 MB; readers skip whole groups
+ROW_GROUP_ROWS_MAX: Final = 32_768  # 8 MB, held in memory until written; readers skip groups as a whole
 ZSTD_LEVEL: Final = 3  # its own default
 
 _DAY: Final = 86_400_000_000  # microseconds
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_EMPTY: Final = "__HIVE_DEFAULT_PARTITION__"  # Hive's word for a null: a dataset without rows has no date
+_EMPTY: Final = ("-", 0)  # no tenant is called so: where there are no rows, one file in 1970 tells readers the columns
 _SORTED: Final = {"login_at", "logout_at", "last_seen_at"}  # or nearly: differences are a sixth smaller, and faster
 _ALL_DIFFERENT: Final = {*_SORTED, "session_id", "duration_seconds", "online_seconds"}  # no dictionary helps these
 
-Place = tuple[str, int | None]  # tenant, days since 1970
+Place = tuple[str, int]  # tenant, days since 1970
 
 
 class ParquetWriter:
@@ -49,9 +49,9 @@ class ParquetWriter:
                 self._add(rows.slice(start, end - start))
 
     def close(self) -> list[FileEntry]:
-        """See `Writer`; without a row there is one empty file, which tells readers the columns."""
-        if self._place is None and self._tenant is not None:
-            self._go_to((self._tenant, None))
+        """See `Writer`."""
+        if self._place is None:
+            self._go_to((self._tenant or _EMPTY[0], _EMPTY[1]))
         self._finish()
         return self._files
 
@@ -66,7 +66,7 @@ class ParquetWriter:
             return
         self._finish()
         tenant, day = place
-        date = _EMPTY if day is None else f"{_EPOCH + timedelta(days=day):%Y-%m-%d}"
+        date = f"{_EPOCH + timedelta(days=day):%Y-%m-%d}"
         self._file = OutputFile(self._folder, f"tenant={tenant}/date={date}/part-0.parquet")
         self._writer = pq.ParquetWriter(
             self._file,
