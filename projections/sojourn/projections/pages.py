@@ -1,6 +1,6 @@
 """The projector's side of liveness: slots, pages of last-seen seconds, and what else heartbeats bring."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -41,13 +41,16 @@ async def load_liveness(connection: AsyncConnection[Any], partition: int) -> tup
 
 
 async def write_liveness(
-    connection: AsyncConnection[Any], partition: int, pages: Iterable[tuple[int, bytes]], details: Mapping[Key, Detail]
+    connection: AsyncConnection[Any], partition: int, pages: Sequence[tuple[int, bytes]], details: Mapping[Key, Detail]
 ) -> None:
     """Write changed pages and details, within the caller's transaction."""
     async with connection.cursor() as cursor:
-        await cursor.executemany(
-            statement("write_pages"), [{"partition": partition, "page": page, "seen": seen} for page, seen in pages]
-        )
+        if pages:
+            async with cursor.copy("COPY stage_page FROM STDIN (FORMAT binary)") as copy:
+                copy.set_types(("int4", "int4", "bytea"))
+                for page, seen in pages:
+                    await copy.write_row((partition, page, seen))
+            await cursor.execute(statement("apply_pages"))
         if details:
             async with cursor.copy("COPY stage_detail FROM STDIN") as copy:
                 for key, detail in details.items():

@@ -2,7 +2,7 @@
 
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -33,6 +33,10 @@ _STAGE_COLUMNS: Final = (
 )
 _COPY_STAGE: Final = sql.SQL("COPY stage ({}) FROM STDIN").format(
     sql.SQL(", ").join(sql.Identifier(column) for column in _STAGE_COLUMNS)
+)
+_COPY_DEAD_LETTER: Final = (
+    'COPY stage_dead_letter (topic, partition, "offset", appended_at, reason, detail, tenant, session_id, key, '
+    "headers, value, value_bytes) FROM STDIN"
 )
 _ON_STAGE: Final = (None, False, None, None, None, None)
 
@@ -82,8 +86,8 @@ async def as_projector(connection: AsyncConnection[Any]) -> AsyncIterator[AsyncC
 async def prepare(connection: AsyncConnection[Any]) -> None:
     """Make the temporary tables that rows are staged in; once per connection."""
     async with as_projector(connection):
-        await connection.execute(statement("stage"))
-        await connection.execute(statement("stage_detail"))
+        for name in ("stage", "stage_page", "stage_detail", "stage_dead_letter"):
+            await connection.execute(statement(name))
 
 
 async def ensure_months(connection: AsyncConnection[Any], months: Iterable[date]) -> None:
@@ -187,30 +191,34 @@ def _stage_rows(changes: Changes, live: Mapping[Key, int], opening: Mapping[Key,
         yield history_row(entry) + on_stage + (entry.supersedes or (None, None))
 
 
-async def write_dead_letters(connection: AsyncConnection[Any], letters: Iterable[DeadLetter]) -> None:
+async def write_dead_letters(connection: AsyncConnection[Any], letters: Sequence[DeadLetter]) -> None:
     """Keep records that could not be applied."""
-    rows = [_dead_row(letter) for letter in letters]
-    if rows:
-        async with connection.cursor() as cursor:
-            await cursor.executemany(statement("insert_dead_letter"), rows)
+    if not letters:
+        return
+    async with connection.cursor() as cursor:
+        async with cursor.copy(_COPY_DEAD_LETTER) as copy:
+            for letter in letters:
+                await copy.write_row(_dead_row(letter))
+        await cursor.execute(statement("apply_dead_letters"))
 
 
-def _dead_row(letter: DeadLetter) -> dict[str, Any]:
+def _dead_row(letter: DeadLetter) -> tuple[Any, ...]:
     record = letter.record
-    return {
-        "topic": record.topic,
-        "partition": record.partition,
-        "offset": record.offset,
-        "appended_at": record.appended_at,
-        "reason": letter.reason,
-        "detail": letter.detail,
-        "tenant": letter.tenant,
-        "session_id": letter.session_id,
-        "key": record.key,
-        "headers": Jsonb([[name.replace("\0", "\\0"), value.hex()] for name, value in record.headers]),
-        "value": record.value[:DEAD_VALUE_BYTES_MAX],
-        "value_bytes": len(record.value),
-    }
+    headers = Jsonb([[name.replace("\0", "\\0"), value.hex()] for name, value in record.headers])
+    return (
+        record.topic,
+        record.partition,
+        record.offset,
+        record.appended_at,
+        letter.reason,
+        letter.detail,
+        letter.tenant,
+        letter.session_id,
+        record.key,
+        headers,
+        record.value[:DEAD_VALUE_BYTES_MAX],
+        len(record.value),
+    )
 
 
 async def count_dispositions(
