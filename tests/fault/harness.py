@@ -1,0 +1,293 @@
+"""One machine under test: `sojourn up` and publishers as processes, and what was sent and acknowledged."""
+
+import asyncio
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import psycopg
+
+from sojourn.events.embedded.database import Database
+from sojourn.events.embedded.log import EmbeddedLog
+from sojourn.events.log import Record
+from sojourn.events.publisher import Publisher, route
+from sojourn.events.topics import HEARTBEATS, LIFECYCLE
+from tests.fault.checker import check, read_all
+from tests.fault.up_process import Reap, Start
+from tests.fault.workload import Workload
+from tests.integration.command import free_port
+
+SECONDS_MAX = 60  # everything waited for here takes a second on an idle machine
+GRACE_SECONDS_MAX: Final = 10  # in which a service that is told to stop must have ended
+CHUNK_VALUES: Final = 12  # of one append of the load
+PAUSE_SECONDS: Final = 0.04  # between appends of the load: enough to keep all partitions busy, little to check
+POLL_SECONDS: Final = 0.02  # processes and tables do not tell when they change
+
+_FULL = os.environ.get("SOJOURN_TEST_PROFILE") == "full"
+
+# The counts that every record adds to, and the newest row of history, against the position (I3).
+_APART = """
+SELECT p.partition, p.next_offset, counted.records, newest."offset"
+FROM sojourn_v1.position AS p
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(records), 0) AS records FROM sojourn_v1.disposition AS d
+    WHERE d.topic = p.topic AND d.partition = p.partition) AS counted
+CROSS JOIN LATERAL (
+    SELECT coalesce(max("offset"), -1) AS "offset" FROM sojourn_v1.session_history AS h
+    WHERE h.partition = p.partition) AS newest
+WHERE p.topic = 'sojourn.lifecycle' AND (counted.records <> p.next_offset OR newest."offset" >= p.next_offset)
+"""
+
+
+def rounds(default: int) -> int:
+    """Return how often to do it: ten times as often in `make test-full`."""
+    return default * 10 if _FULL else default
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = SECONDS_MAX) -> None:
+    """Poll for what does not tell when it happens."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not await condition():  # noqa: ASYNC110 - see above
+                await asyncio.sleep(POLL_SECONDS)
+    except TimeoutError:
+        raise AssertionError(f"waited in vain until {what}") from None
+
+
+class Forks:
+    """The process that all others are forked from (`up_process.py`)."""
+
+    def __init__(self) -> None:
+        self._parent = subprocess.Popen(
+            [sys.executable, "-m", "tests.fault.up_process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+
+    def answer(self, order: Start | Reap) -> int:
+        assert self._parent.stdin is not None
+        assert self._parent.stdout is not None
+        self._parent.stdin.write(msgspec.json.encode(order) + b"\n")
+        self._parent.stdin.flush()
+        return int(self._parent.stdout.readline())
+
+    def close(self) -> None:
+        """End it, and with it all that it started."""
+        self._parent.communicate()
+
+
+class Process:
+    """A process under test. Its descriptor, unlike its number, never comes to name a stranger."""
+
+    def __init__(self, forks: Forks, order: Start) -> None:
+        self.number = forks.answer(order)
+        self._descriptor = os.pidfd_open(self.number)
+        self._forks, self._order = forks, order
+        self._exit_code: int | None = None
+
+    @property
+    def output(self) -> str:
+        """What it has written so far."""
+        path = Path(self._order.output)
+        return path.read_text() if path.exists() else ""
+
+    @property
+    def hits(self) -> list[str]:
+        """The kill points that it reached, in order."""
+        path = Path(self._order.hits)
+        return path.read_text().splitlines() if path.exists() else []
+
+    @property
+    def has_ended(self) -> bool:
+        return self._exit_code is not None or bool(select.select([self._descriptor], [], [], 0)[0])
+
+    @property
+    def is_stopped(self) -> bool:
+        return Path(f"/proc/{self.number}/stat").read_text().rpartition(") ")[2][0] == "T"
+
+    def signal(self, number: int) -> None:
+        signal.pidfd_send_signal(self._descriptor, number)
+
+    async def ended(self, seconds: float = SECONDS_MAX) -> int:
+        """Wait for its end and return its exit code, or minus the signal that ended it."""
+        await until(self._look, f"process {self.number} ends; it wrote: {self.output}", seconds)
+        return self._reap()
+
+    async def _look(self) -> bool:
+        return self.has_ended
+
+    async def stops(self) -> int:
+        """Tell it to stop as an operator does, and return its exit code."""
+        self.signal(signal.SIGTERM)
+        return await self.ended(GRACE_SECONDS_MAX)
+
+    async def says(self, text: str) -> None:
+        """Wait until it has written `text`."""
+
+        async def said() -> bool:
+            assert not self.has_ended or text in self.output, self.output
+            return text in self.output
+
+        await until(said, f"process {self.number} says {text!r}")
+
+    def close(self) -> None:
+        """End it, if it has not ended, and let go of it."""
+        if self._exit_code is None:
+            self.signal(signal.SIGKILL)
+            select.select([self._descriptor], [], [])
+            self._reap()
+        os.close(self._descriptor)
+
+    def _reap(self) -> int:
+        if self._exit_code is None:
+            self._exit_code = self._forks.answer(Reap(self.number))
+        return self._exit_code
+
+
+class Machine:
+    """A data directory, its processes, and all that publishers sent to it and were told."""
+
+    def __init__(self, forks: Forks, data_dir: Path, database: Database, log: EmbeddedLog) -> None:
+        self.data_dir, self.database, self.log = data_dir, database, log
+        self.started_at = datetime.now(UTC)
+        self.sent: list[bytes] = []
+        self.acknowledged: list[bytes] = []
+        self._forks = forks
+        self._publisher = Publisher(log)
+        self._processes: list[Process] = []
+
+    def up(
+        self,
+        point: str | None = None,
+        nth: int = 1,
+        signal_number: int = signal.SIGKILL,
+        *,
+        port: int | None = None,
+        environ: dict[str, str] | None = None,
+    ) -> Process:
+        """Start `sojourn up`, which signals itself at the n-th time that it reaches a point."""
+        arguments = ["up", "--port", str(port or free_port())]
+        return self.start("sojourn", arguments, point=point, nth=nth, signal=signal_number, environ=environ)
+
+    async def running_up(self, environ: dict[str, str] | None = None) -> Process:
+        """Start `sojourn up` and wait until it says that it runs."""
+        process = self.up(environ=environ)
+        await process.says("Sojourn is running")
+        return process
+
+    def publisher(self, source: Path, acknowledged: Path) -> Process:
+        """Start a publisher that sends the lines of a file and notes those that were acknowledged in another."""
+        return self.start("publisher", [str(self.data_dir), str(source), str(acknowledged)])
+
+    def sojourn(self, *arguments: str) -> Process:
+        """Start any `sojourn` command."""
+        return self.start("sojourn", list(arguments))
+
+    def start(
+        self,
+        kind: str,
+        arguments: list[str],
+        *,
+        point: str | None = None,
+        nth: int = 1,
+        signal: int = signal.SIGKILL,
+        environ: dict[str, str] | None = None,
+    ) -> Process:
+        name = self.data_dir.with_name(f"process-{len(self._processes)}")
+        environ = {"SOJOURN_DATA_DIR": str(self.data_dir), **(environ or {})}
+        order = Start(kind, arguments, environ, f"{name}.out", f"{name}.hits", point, nth, signal)
+        process = Process(self._forks, order)
+        self._processes.append(process)
+        return process
+
+    async def publish(self, values: list[bytes]) -> None:
+        self.sent += values
+        await self._publisher.publish(values)
+        self.acknowledged += values
+
+    @contextlib.asynccontextmanager
+    async def load(self, workload: Workload, pause_seconds: float = PAUSE_SECONDS) -> AsyncIterator[None]:
+        """Publish all the time while the block runs; the last append is seen out."""
+        ending = asyncio.Event()
+
+        async def go_on() -> None:
+            while not ending.is_set():
+                await self.publish(workload.chunk(CHUNK_VALUES))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ending.wait(), pause_seconds)
+
+        publishing = asyncio.create_task(go_on())
+        try:
+            yield
+        finally:
+            ending.set()
+            await publishing
+
+    async def applied(self, process: Process) -> None:
+        """Wait until the positions stand where the log ends now, or later; the process must live meanwhile."""
+        ends = {
+            (topic, partition): end
+            for topic in (LIFECYCLE, HEARTBEATS)
+            for partition, end in (await self.log.end_offsets(topic)).items()
+        }
+
+        async def is_applied() -> bool:
+            assert not process.has_ended, process.output
+            with contextlib.suppress(psycopg.OperationalError):  # it may be the database that has just been ended
+                async with await self.database.connect() as connection:
+                    rows = await connection.execute("SELECT topic, partition, next_offset FROM sojourn_v1.position")
+                    found = {(topic, partition): offset async for topic, partition, offset in rows}
+                return all(found.get(place, -1) >= end for place, end in ends.items())
+            return False
+
+        await until(is_applied, f"all is applied; positions have to reach {ends}; the process wrote: {process.output}")
+
+    async def conclude(self) -> None:
+        """Let a sound `up` catch up and stop; then everything must be exact (I1 to I5)."""
+        process = await self.running_up()
+        await self.applied(process)
+        assert await process.stops() == 0, process.output
+        await self.check()
+
+    async def check(self) -> None:
+        """Ask the checker; and nobody but the publishers may have put anything into the log."""
+        await check(self.database, self.log, self.acknowledged)
+        held = Counter([record.value async for record in self.records(LIFECYCLE)])
+        partitions = await self.log.partitions(LIFECYCLE)
+        sent = [append.value for value in self.sent for append in route(value, partitions) if append.topic == LIFECYCLE]
+        invented = held - Counter(sent)
+        assert not invented, f"in the log more often than sent: {invented}"
+
+    async def records(self, topic: str) -> AsyncIterator[Record]:
+        """Return all records of a topic."""
+        starts, ends = await self.log.start_offsets(topic), await self.log.end_offsets(topic)
+        for partition, end in ends.items():
+            async for record in read_all(self.log, topic, partition, starts[partition], end):
+                yield record
+
+    async def moved_together(self) -> None:
+        """Compare position and data as they stand now, whatever is still to be applied (I3)."""
+        async with await self.database.connect() as connection:
+            apart = await (await connection.execute(_APART)).fetchall()
+        assert not apart, f"partition, position, records counted, newest in history: {apart}"
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.close()
+
+
+def note(values: Iterable[bytes], path: Path) -> Path:
+    """Write values as lines."""
+    path.write_bytes(b"".join(value + b"\n" for value in values))
+    return path
