@@ -1,10 +1,12 @@
 """Exports that are killed, run out of disk, lose the database or are sent where they must not go."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,11 +21,14 @@ import pytest
 from sojourn.events.embedded.database import Database
 from sojourn.events.errors import Unreachable
 from sojourn.exporters.dataset import FileFormat, Manifest, write_dataset
+from sojourn.exporters.export import export_async
 from sojourn.exporters.folder import ExportFailed
 from sojourn.exporters.snapshot import snapshot
 from sojourn.projections import schema
+from sojourn.projections.read import HistoryFilter
 from tests.contract.writer_contract import DAY, batches, ended, source
 from tests.integration.export_peak import made_up
+from tests.integration.rows import insert_history
 
 NOBODY = 65534
 SMALL_KIB = 256
@@ -224,6 +229,30 @@ def exported(dsn: str, out: Path, rows: int, progress: Any) -> Manifest:
     """Export made-up sessions through PostgreSQL."""
     with snapshot(dsn, "acme") as found, found.batches(made_up(rows), "history") as taken:
         return write_dataset(taken, source(), "parquet", out, progress=progress)
+
+
+async def test_a_cancelled_export_ends_with_its_batch_and_leaves_nothing(database: Database, tmp_path: Path) -> None:
+    async with await tenant(database) as connection:
+        await connection.execute("SELECT sojourn_v1.ensure_history_month('2026-11-01')")
+        await insert_history(connection, "acme", "s-1")
+        begun, cancelled = asyncio.Event(), threading.Event()
+        loop = asyncio.get_running_loop()
+
+        def hold(_: int) -> None:
+            loop.call_soon_threadsafe(begun.set)
+            cancelled.wait()
+
+        running = asyncio.create_task(
+            export_async(database.dsn, "acme", HistoryFilter(), "csv", tmp_path / "out", progress=hold)
+        )
+        await begun.wait()
+        running.cancel()
+        loop.call_later(POLL_SECONDS, cancelled.set)
+
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    assert not (tmp_path / "out").exists()
 
 
 async def test_a_database_that_goes_away_is_one_clear_line_and_nothing_is_left(

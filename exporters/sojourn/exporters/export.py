@@ -1,10 +1,13 @@
 """`sojourn export`: the list or the history of one tenant, from one snapshot, into a folder."""
 
+import asyncio
+import threading
 from pathlib import Path
 
 from sojourn.events.topics import HEARTBEATS, LIFECYCLE
 from sojourn.exporters.columns import Dataset
 from sojourn.exporters.dataset import FileFormat, Manifest, Progress, Source, write_dataset
+from sojourn.exporters.folder import ExportFailed
 from sojourn.exporters.snapshot import snapshot
 from sojourn.projections.read import CurrentFilter, HistoryFilter, current_query, history_query
 
@@ -33,3 +36,33 @@ def export(
         source = Source(dataset, tenant, positions, found.as_of(), filters)
         with found.batches(query, dataset) as batches:
             return write_dataset(batches, source, file_format, out, neutralise=neutralise, progress=progress)
+
+
+async def export_async(
+    dsn: str,
+    tenant: str,
+    filters: CurrentFilter | HistoryFilter,
+    file_format: FileFormat,
+    out: Path,
+    *,
+    neutralise: bool = True,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Run `export` beside the event loop; cancelled, it ends with its batch in hand, and only then."""
+    cancelled = threading.Event()
+
+    def advance(rows: int) -> None:
+        if progress is not None:
+            progress(rows)
+        if cancelled.is_set():
+            raise ExportFailed("the export was cancelled")
+
+    running = asyncio.ensure_future(
+        asyncio.to_thread(export, dsn, tenant, filters, file_format, out, neutralise=neutralise, progress=advance)
+    )
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        cancelled.set()
+        await asyncio.gather(running, return_exceptions=True)
+        raise
