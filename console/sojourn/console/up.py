@@ -8,7 +8,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -27,6 +27,7 @@ from sojourn.events.simulator.demo import run_demo
 from sojourn.events.topics import LIFECYCLE
 
 DROP_EVERY_SECONDS: Final = 600  # segments are hours
+STOP_SECONDS_MAX: Final = 4.0  # a batch and a flush take less than one; a database that is away is not waited for
 
 
 class AlreadyUp(SojournError):
@@ -83,18 +84,19 @@ async def _run(
     async def serve() -> None:
         await server.serve(sockets=[listener])
 
-    async def stop_server() -> None:
+    async def stop(works: Iterable[asyncio.Task[None]]) -> None:
         await stopping.wait()
         server.should_exit = True
+        _, late = await asyncio.wait(works, timeout=STOP_SECONDS_MAX)
+        for work in late:
+            work.cancel()
 
+    works = [host.run(stopping), serve(), _drop_old_heartbeats(log, stopping)]
+    if demo_dir is not None:
+        works.append(_demo(log, demo_dir, stopping))
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(host.run(stopping))
-            tasks.create_task(serve())
-            tasks.create_task(stop_server())
-            tasks.create_task(_drop_old_heartbeats(log, stopping))
-            if demo_dir is not None:
-                tasks.create_task(_demo(log, demo_dir, stopping))
+            await stop([tasks.create_task(work) for work in works])
     except* SojournError as failures:
         raise failures.exceptions[0] from None
 

@@ -26,6 +26,7 @@ from sojourn.events.errors import Unreachable
 
 RECOVERY_SECONDS_MAX = 3600  # replaying max_wal_size (4 GB) takes minutes; longer than this it is stuck
 WAIT_SECONDS_MAX = 60  # for a server that shows no sign of life, and for one that stops
+LEAVE_SECONDS_MAX = 2  # for another process that starts or stops the server for longer: it stops it in our place
 LOG_BYTES_MAX = 8 << 20  # weeks of messages; one older file of this size is kept
 
 _POLL_SECONDS = 0.02  # a start takes 0.1 s, of which this wastes little
@@ -116,7 +117,7 @@ class PostgresServer:
         if self._users is None:
             return
         self._forget()  # before waiting: whoever holds the lock now may then stop the server for us
-        with explained(self._directory.path), self._starting(patience):
+        with explained(self._directory.path), self._starting(Patience(LEAVE_SECONDS_MAX, LEAVE_SECONDS_MAX)):
             self._stop_if_unused(patience)
 
     def _stop_if_unused(self, patience: Patience) -> None:
