@@ -64,3 +64,11 @@ def test_a_tenants_own_networks_replace_the_default_ones() -> None:
     access = [derived_access(ip, networks) for ip in ("203.0.113.9", "2001:db8::17", "::ffff:203.0.113.9", "10.0.0.1")]
 
     assert access == ["internal", "internal", "internal", "public"]
+
+
+def test_a_network_of_one_kind_holds_no_address_of_the_other() -> None:
+    everything_six, everything_four = (ip_network("::/0"),), (ip_network("0.0.0.0/0"),)
+
+    assert derived_access("203.0.113.9", everything_six) == "public"
+    assert derived_access("::ffff:203.0.113.9", everything_four) == "internal"
+    assert derived_access("2001:db8::17", everything_four) == "public"

@@ -20,7 +20,7 @@ INTERNAL_NETWORKS_DEFAULT: Final[Networks] = tuple(
         "fe80::/10",
     )
 )
-_MAPPED: Final = 0xFFFF << 32  # ::ffff:0:0/96 holds IPv4
+_MAPPED: Final = 0xFFFF  # ::ffff:0:0/96 holds IPv4
 
 
 def derived_access(client_ip: str, networks: Networks = INTERNAL_NETWORKS_DEFAULT) -> str:
@@ -28,22 +28,28 @@ def derived_access(client_ip: str, networks: Networks = INTERNAL_NETWORKS_DEFAUL
 
     An IPv4 address written as IPv6 (`::ffff:10.0.0.1`) is judged as what it is.
     """
+    kind: type[IPv4Network | IPv6Network] = IPv4Network
     if ":" in client_ip:
         number = int.from_bytes(inet_pton(AF_INET6, client_ip))
+        if number >> 32 == _MAPPED:
+            number &= 0xFFFFFFFF
+        else:
+            kind = IPv6Network
     else:
-        number = _MAPPED | int.from_bytes(inet_pton(AF_INET, client_ip))
-    inside = any(number >> shift == prefix for prefix, shift in _prefixes(networks))
+        number = int.from_bytes(inet_pton(AF_INET, client_ip))
+    inside = any(number >> bits == prefix for prefix, bits in _prefixes(networks, kind))
     return "internal" if inside else "public"
 
 
-@lru_cache(maxsize=1024)  # one entry for each list of networks that tenants have
-def _prefixes(networks: Networks) -> tuple[tuple[int, int], ...]:
-    """Return the leading bits of each network, IPv4 as IPv6, and how many bits follow them.
+@lru_cache(maxsize=1024)  # two entries for each list of networks that tenants have
+def _prefixes(networks: Networks, kind: type[IPv4Network | IPv6Network]) -> tuple[tuple[int, int], ...]:
+    """Return the leading bits of each network of a kind, and how many bits follow them.
 
     ipaddress takes ten times as long to tell whether a network holds an address.
     """
     return tuple(
-        ((_MAPPED if isinstance(network, IPv4Network) else 0) + int(network.network_address) >> bits, bits)
+        (int(network.network_address) >> bits, bits)
         for network in networks
+        if isinstance(network, kind)
         for bits in (network.max_prefixlen - network.prefixlen,)
     )
