@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pyarrow as pa
@@ -118,11 +119,13 @@ class WriterContract(ABC):
         assert manifest.rows == 0
         assert len(manifest.files) == 1
 
-    @pytest.mark.parametrize("size", [1, 7, 100])
+    @pytest.mark.parametrize("size", [7, 999])
     def test_the_bytes_do_not_depend_on_the_batches(self, tmp_path: Path, size: int) -> None:
-        rows = [ended(f"s-{n:03}", logout_at=DAY + timedelta(hours=n)) for n in range(100)]
+        """Nothing that compresses, so that a column fills several pages."""
+        random = Random(1)
+        rows = [ended(f"s-{n:04}", user_name=random.randbytes(500).hex()) for n in range(3000)]
 
-        whole = self.write(tmp_path / "whole", rows)
+        whole = self.write(tmp_path / "whole", rows, size=len(rows))
         cut = self.write(tmp_path / "cut", rows, size=size)
 
         assert cut == whole

@@ -204,6 +204,35 @@ async def test_rows_of_one_instant_come_in_the_order_of_their_bytes(acme: psycop
     assert await found(acme, current()) == ["B", "a-1", "a1", "b", "ä"]
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        current(),
+        history(),
+        history_query(HistoryFilter(), with_open=True),
+        history_query(HistoryFilter(), revisions=True),
+    ],
+)
+def test_the_order_does_not_depend_on_the_locale_of_the_database(query: Rows) -> None:
+    """The embedded server has no locale that orders otherwise, so the statement itself is looked at."""
+    text, _ = statement_of(query)
+
+    assert 'session_id COLLATE "C", ' in text.rpartition("ORDER BY")[2]
+
+
+async def test_all_that_is_read_in_one_go_is_of_one_snapshot(
+    acme: psycopg.AsyncConnection[Any], migrated_database: Database
+) -> None:
+    await insert_history(acme, "acme", "s-1")
+
+    async with as_reader(acme, "acme"), await migrated_database.connect(autocommit=True) as other:
+        await insert_history(other, "acme", "s-2")
+        ids = [row[1] async for row in stream(acme, history())]
+
+    assert ids == ["s-1"]
+    assert await found(acme, history()) == ["s-1", "s-2"]
+
+
 async def test_a_list_is_complete_over_many_chunks_and_of_one_snapshot(
     acme: psycopg.AsyncConnection[Any], migrated_database: Database
 ) -> None:
