@@ -16,8 +16,8 @@ FILL = """
         %(tenant)s, md5(n::text), n %% 12, n, at, n::text, '/brokers/eu-1', 'destroyed', at, 2, '\\x00', 'applied',
         NULL, 2, 'ended', 'u-' || n %% 50000, 'Ada Byron ' || n %% 50000, 'd-' || n %% 30000, 'CAD-' || n %% 30000,
         'cad', 'thin_client', 'Linux', '7.1', 'TC-' || n %% 30000, '10.4.' || n / 256 %% 256 || '.' || n %% 256,
-        'internal', 'blast', '/brokers/eu-' || n %% 4, NULL, at - n %% 28800 * interval '1 second', at, n %% 28800, 'normal',
-        'logoff', NULL, NULL, NULL, NULL, NULL, 0, NULL
+        'internal', 'blast', '/brokers/eu-' || n %% 4, NULL, at - n %% 28800 * interval '1 second', at, n %% 28800,
+        'normal', 'logoff', NULL, NULL, NULL, NULL, NULL, 0, NULL
     FROM (
         SELECT n, timestamptz '2026-11-02 00:00+00' + n * interval '2 seconds' AS at
         FROM generate_series(1, %(rows)s) AS n) AS made

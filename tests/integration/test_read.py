@@ -223,10 +223,10 @@ def test_the_order_does_not_depend_on_the_locale_of_the_database(query: Rows) ->
 async def test_all_that_is_read_in_one_go_is_of_one_snapshot(
     acme: psycopg.AsyncConnection[Any], migrated_database: Database
 ) -> None:
-    await insert_history(acme, "acme", "s-1")
+    await insert_history(acme, "acme", "s-1", offset=1)
 
     async with as_reader(acme, "acme"), await migrated_database.connect(autocommit=True) as other:
-        await insert_history(other, "acme", "s-2")
+        await insert_history(other, "acme", "s-2", offset=2)
         ids = [row[1] async for row in stream(acme, history())]
 
     assert ids == ["s-1"]
