@@ -28,28 +28,28 @@ def derived_access(client_ip: str, networks: Networks = INTERNAL_NETWORKS_DEFAUL
 
     An IPv4 address written as IPv6 (`::ffff:10.0.0.1`) is judged as what it is.
     """
-    kind: type[IPv4Network | IPv6Network] = IPv4Network
+    version = 4
     if ":" in client_ip:
         number = int.from_bytes(inet_pton(AF_INET6, client_ip))
         if number >> 32 == _MAPPED:
             number &= 0xFFFFFFFF
         else:
-            kind = IPv6Network
+            version = 6
     else:
         number = int.from_bytes(inet_pton(AF_INET, client_ip))
-    inside = any(number >> bits == prefix for prefix, bits in _prefixes(networks, kind))
+    inside = any(number >> bits == prefix for prefix, bits in _prefixes(networks, version))
     return "internal" if inside else "public"
 
 
-@lru_cache(maxsize=1024)  # two entries for each list of networks that tenants have
-def _prefixes(networks: Networks, kind: type[IPv4Network | IPv6Network]) -> tuple[tuple[int, int], ...]:
-    """Return the leading bits of each network of a kind, and how many bits follow them.
+@lru_cache(maxsize=1024)  # for 4 and 6, of each list of networks that tenants have
+def _prefixes(networks: Networks, version: int) -> tuple[tuple[int, int], ...]:
+    """Return the leading bits of each network of an IP version, and how many bits follow them.
 
     ipaddress takes ten times as long to tell whether a network holds an address.
     """
     return tuple(
         (int(network.network_address) >> bits, bits)
         for network in networks
-        if isinstance(network, kind)
+        if network.version == version
         for bits in (network.max_prefixlen - network.prefixlen,)
     )
