@@ -1,8 +1,7 @@
-"""What the writers of all formats share: the port, and files that are counted, hashed and safe on disk when closed."""
+"""What the writers of all formats share: the port, and files that are counted and hashed as they are written."""
 
 import hashlib
 import io
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -28,7 +27,7 @@ class Writer(Protocol):
         """Add a record batch; rows come in the order of the dataset, and ordered by tenant before that."""
 
     def close(self) -> list[FileEntry]:
-        """Finish all files and return them; they are on the disk then."""
+        """Finish all files and return them."""
 
     def abort(self) -> None:
         """Let go of open files; what was written is of no use."""
@@ -70,9 +69,7 @@ class OutputFile(io.RawIOBase):
         return self._bytes
 
     def finish(self) -> FileEntry:
-        """Bring the file to the disk and close it."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Close the file."""
         self._file.close()
         return FileEntry(self._path, self.rows, self._bytes, self._digest.hexdigest())
 
