@@ -1,10 +1,13 @@
 """The `sojourn` command: what its commands are, and how errors become one line and an exit code."""
 
 import asyncio
+import errno
 import logging
 import os
+import signal
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Any, Final, cast
 
 import structlog
 
@@ -14,6 +17,9 @@ try:
     import psycopg
     from cyclopts import App
     from cyclopts.exceptions import CycloptsError
+
+    from sojourn.console.output import OutputFailed, flush
+    from sojourn.console.usage import check_words, explain
 except ModuleNotFoundError as error:
     if error.name is None or error.name.startswith("sojourn"):
         raise
@@ -24,7 +30,7 @@ except ModuleNotFoundError as error:
 app = App(
     name="sojourn",
     help="Track remote-desktop sessions: who is connected now, and a history that can be proven against the log.",
-    help_epilogue="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not reachable.",
+    help_epilogue="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not reachable, 130 stopped.",
 )
 app.command("sojourn.console.up:up", help="Run everything on this machine until Ctrl-C or SIGTERM.")
 app.command("sojourn.console.publish:publish", help="Append CloudEvents, one a line, to the log.")
@@ -49,6 +55,9 @@ config.command("sojourn.console.admin:show", help="Show each setting and where i
 app.command(config)
 
 
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
+
+
 def main() -> int:
     """Run the command line and return its exit code."""
     structlog.configure(
@@ -60,10 +69,18 @@ def main() -> int:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or a stopped command would leave PostgreSQL running
     try:
-        result: Any = app(exit_on_error=False, print_error=False, result_action="return_value")
+        _prepare_streams()
+        words = sys.argv[1:]
+        check_words(words)
+        result: Any = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        flush()
     except CycloptsError as error:
-        return _fail(f"{_one_line(error)} (see `sojourn --help`)", 2)
+        return _fail(explain(error), 2)
+    except OutputFailed as error:
+        _drop_output()
+        return _fail(_one_line(error), error.exit_code)
     except SojournError as error:
         return _fail(_one_line(error), error.exit_code)
     except psycopg.errors.DiskFull as error:
@@ -73,17 +90,38 @@ def main() -> int:
     except psycopg.Error as error:
         return _fail(f"the database refused this: {_one_line(error)}", 1)
     except BrokenPipeError:  # `sojourn sessions | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 1
     except OSError as error:
-        return _fail(_one_line(error), 1)
+        return _fail(_of_system(error), 1)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
     return result if isinstance(result, int) else 0
 
 
+def _prepare_streams() -> None:
+    """Write UTF-8 whatever the locale, since names and JSON need it; refuse to work for nobody."""
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open as long as the process lives
+    if sys.stdout is None:
+        raise SojournError("the standard output is closed; send it to a file or to /dev/null")
+    for stream in (sys.stdout, sys.stderr):
+        cast("Any", stream).reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Let what is still buffered go nowhere: the interpreter writes it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _of_system(error: OSError) -> str:
+    reason = (error.strerror or _one_line(error)).lower()
+    advice = "; free some space" if error.errno in _FULL else ""
+    return f"{reason}{advice}: {error.filename}" if error.filename else f"{reason}{advice}"
 
 
 def _fail(message: str, exit_code: int) -> int:

@@ -1,14 +1,19 @@
 """How commands write: JSON lines for scripts, aligned columns for people."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 from rich.cells import cell_len
 
+from sojourn.events.errors import SojournError
+
 _SAMPLE_ROWS: Final = 200  # columns are as wide as these need; lists are streamed, so later rows may stand out
+
+_MEGABYTE: Final = 1_000_000
 
 
 def instant(value: datetime) -> str:
@@ -20,15 +25,37 @@ def _plain(value: Any) -> Any:
     return instant(value) if isinstance(value, datetime) else value
 
 
+class OutputFailed(SojournError):
+    """the result cannot be written to the standard output"""
+
+
 def write_line(text: str) -> None:
-    """Write one line to standard output."""
-    sys.stdout.write(text + "\n")
+    """Write one line to standard output; raises `OutputFailed`, or BrokenPipeError when the reader has gone."""
+    with _explained():
+        sys.stdout.write(text + "\n")
+
+
+def flush() -> None:
+    """Let what was written arrive; raises as `write_line` does."""
+    with _explained():
+        sys.stdout.flush()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise OutputFailed(f"cannot write to the standard output: {reason}") from error
 
 
 def write_json(row: dict[str, Any]) -> None:
     """Write one JSON object on a line of its own."""
     plain = {name: _plain(value) for name, value in row.items()}
-    sys.stdout.write(msgspec.json.encode(plain).decode() + "\n")
+    write_line(msgspec.json.encode(plain).decode())
 
 
 def cell(value: Any) -> str:
@@ -53,6 +80,11 @@ def seconds(value: float | None) -> str:
     if hours:
         return f"{hours} h {minutes:02} m"
     return f"{minutes} m {rest:02} s" if minutes else f"{rest} s"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as `4.2 kB` or `1.3 MB`."""
+    return f"{count / 1e6:.1f} MB" if count >= _MEGABYTE else f"{count / 1e3:.1f} kB"
 
 
 class Columns:
