@@ -13,6 +13,8 @@ from sojourn.events.errors import SojournError, UsageError
 from sojourn.projections.read import as_auditor
 from sojourn.projections.read_status import DEAD_LETTER_COLUMNS, DeadLetterRow, dead_letter, dead_letters
 
+NONE = "no dead letters: all that was applied so far could be read"
+
 _PLACE = re.compile(r"(?:sojourn\.)?(lifecycle|heartbeats)@(\d{1,9}):(\d{1,18})")
 
 
@@ -37,7 +39,7 @@ async def list_(*, json: Json = False, data_dir: DataDir = None) -> None:
                 columns.write([place, *(cell(row[name]) for name in names)])
     if not json:
         columns.close()
-        write_line(f"{count} dead {'letter' if count == 1 else 'letters'}" if count else "no dead letters")
+        write_line(f"{count} dead {'letter' if count == 1 else 'letters'}" if count else NONE)
 
 
 async def show(

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from sojourn.console.opening import DataDir, Json, Tenant, opened
+from sojourn.console.opening import SWITCH, DataDir, Json, Tenant, opened
 from sojourn.console.output import Columns, cell, seconds, write_json, write_line
 from sojourn.console.times import parse_range
 from sojourn.events.types import Access, TerminalType
@@ -28,6 +28,8 @@ Desktop = Annotated[str | None, Parameter(help="A desktop's id, or a part of the
 From = Annotated[str | None, Parameter(name="--from", help="Sessions that overlap the range from this time on.")]
 To = Annotated[str | None, Parameter(name="--to", help="Sessions that overlap the range before this time.")]
 
+NO_MATCH = "no session matches; leave filters out to see more"
+
 Line = Callable[[dict[str, Any]], Sequence[str]]
 
 
@@ -43,10 +45,13 @@ async def sessions(
     data_dir: DataDir = None,
 ) -> None:
     """List who is connected now, by login time."""
-    query = current_query(CurrentFilter(user, desktop, terminal, access, broker))
+    filters = CurrentFilter(user, desktop, terminal, access, broker)
+    query = current_query(filters)
     header = ("USER", "DESKTOP", "TERMINAL", "LOGIN (UTC)", "DURATION", "ADDRESS", "ACCESS", "STATE", "SESSION")
     columns = None if json else Columns(header, right=("DURATION",))
-    await _list(query, tenant, CURRENT_COLUMNS, columns, _current_line, data_dir)
+    nobody = "nobody is connected; `sojourn history` lists the sessions that have ended"
+    nothing = nobody if filters == CurrentFilter() else NO_MATCH
+    await _list(query, tenant, CURRENT_COLUMNS, columns, _current_line, nothing, data_dir)
 
 
 async def history(
@@ -57,8 +62,8 @@ async def history(
     user: User = None,
     desktop: Desktop = None,
     outcome: Annotated[Literal["normal", "abnormal"] | None, Parameter(help="How the sessions ended.")] = None,
-    open_: Annotated[bool, Parameter(name="--open", negative="", help="Add the sessions still open.")] = False,
-    revisions: Annotated[bool, Parameter(negative="", help="List every revision, not the newest.")] = False,
+    open_: Annotated[bool, SWITCH, Parameter(name="--open", help="Add the sessions still open.")] = False,
+    revisions: Annotated[bool, SWITCH, Parameter(help="List every revision, not the newest.")] = False,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -67,13 +72,21 @@ async def history(
     query = history_query(filters, with_open=open_, revisions=revisions)
     header = ("USER", "DESKTOP", "LOGIN (UTC)", "LOGOUT (UTC)", "ONLINE", "OUTCOME", "REASON", "REVISION", "SESSION")
     columns = None if json else Columns(header, right=("ONLINE", "REVISION"))
-    await _list(query, tenant, HISTORY_COLUMNS, columns, _history_line, data_dir)
+    nobody = "no session has ended yet; --open adds those that are open"
+    nothing = nobody if filters == HistoryFilter() and not open_ else NO_MATCH
+    await _list(query, tenant, HISTORY_COLUMNS, columns, _history_line, nothing, data_dir)
 
 
 async def _list(
-    query: Rows, tenant: str, names: Sequence[str], columns: Columns | None, line: Line, data_dir: Path | None
+    query: Rows,
+    tenant: str,
+    names: Sequence[str],
+    columns: Columns | None,
+    line: Line,
+    nothing: str,
+    data_dir: Path | None,
 ) -> None:
-    """Write the rows of a query as they come: JSON, or in columns with their number at the end."""
+    """Write the rows of a query as they come: JSON, or in columns with their number at the end, or `nothing`."""
     count = 0
     async with (
         opened(data_dir) as (_, database, _),
@@ -90,7 +103,7 @@ async def _list(
                 columns.write(line(row))
     if columns is not None:
         columns.close()
-        write_line(f"{count} {'session' if count == 1 else 'sessions'}" if count else "no session matches")
+        write_line(f"{count} {'session' if count == 1 else 'sessions'}" if count else nothing)
 
 
 def _current_line(row: dict[str, Any]) -> Sequence[str]:

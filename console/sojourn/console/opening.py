@@ -4,7 +4,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 from cyclopts import Parameter
 
@@ -13,8 +13,10 @@ from sojourn.events.embedded.log import EmbeddedLog, install
 from sojourn.events.settings import Settings
 from sojourn.projections import schema
 
+SWITCH: Final = Parameter(negative="", show_default=False)  # an option without a value, which is off unless named
+
 DataDir = Annotated[Path | None, Parameter(name="--data-dir", help="The data directory, instead of SOJOURN_DATA_DIR.")]
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object a line.")]
+Json = Annotated[bool, SWITCH, Parameter(name="--json", help="Print one JSON object a line.")]
 Tenant = Annotated[str, Parameter(name="--tenant", help="The tenant.")]
 
 

@@ -1,9 +1,12 @@
 """`sojourn publish`: lines of CloudEvents into the log."""
 
 import asyncio
+import errno
 import os
 import stat
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Final
 
 from cyclopts import Parameter
@@ -11,7 +14,7 @@ from cyclopts import Parameter
 from sojourn.console.opening import DataDir, Json, opened
 from sojourn.console.output import write_json, write_line
 from sojourn.console.progress import progress_bar
-from sojourn.events.errors import SojournError
+from sojourn.events.errors import SojournError, UsageError
 from sojourn.events.publisher import Publisher
 
 CHUNK_BYTES: Final = 1 << 20  # what one read takes at most; a slow pipe gives less, and that is published at once
@@ -54,7 +57,7 @@ class Lines:
         return [line for line in lines if line.strip()]
 
 
-async def publish(
+def publish(
     file: Annotated[
         str, Parameter(allow_leading_hyphen=True, help="A file of CloudEvents, one a line; - reads standard input.")
     ],
@@ -68,16 +71,16 @@ async def publish(
     Lines may hold any bytes but a line feed. Those that are no event that Sojourn knows go to the lifecycle log as they
     are, and `sojourn dead-letters list` shows why. Blank lines are passed over.
     """
-    descriptor = sys.stdin.fileno() if file == "-" else _open(file)
+    descriptor = _standard_input() if file == "-" else _open(file)
     acknowledged = 0
+
+    def count(events: int) -> int:
+        nonlocal acknowledged
+        acknowledged += events
+        return acknowledged
+
     try:
-        async with opened(data_dir) as (_, _, log):
-            publisher, lines = Publisher(log), Lines(descriptor)
-            with progress_bar("publishing", _size(descriptor)) as advance:
-                while (complete := await lines.next()) is not None:
-                    for start in range(0, len(complete), LINES_MAX):
-                        acknowledged += await publisher.publish(complete[start : start + LINES_MAX])
-                    advance(lines.bytes_read)
+        asyncio.run(_publish(descriptor, data_dir, count))
     finally:
         if json:
             write_json({"published": acknowledged})
@@ -85,13 +88,34 @@ async def publish(
             write_line(f"published {acknowledged} {'event' if acknowledged == 1 else 'events'}")
 
 
+async def _publish(descriptor: int, data_dir: Path | None, count: Callable[[int], int]) -> None:
+    """Publish the lines and count those that are acknowledged."""
+    size = _size(descriptor)
+    async with opened(data_dir) as (_, _, log):
+        publisher, lines = Publisher(log), Lines(descriptor)
+        with progress_bar("publishing" if size else "events published", size) as advance:
+            while (complete := await lines.next()) is not None:
+                acknowledged = count(0)
+                for start in range(0, len(complete), LINES_MAX):
+                    acknowledged = count(await publisher.publish(complete[start : start + LINES_MAX]))
+                advance(lines.bytes_read if size else acknowledged)
+
+
+def _standard_input() -> int:
+    if sys.stdin is None:
+        raise SojournError("the standard input is closed; name a file, or write to it with a pipe")
+    return sys.stdin.fileno()
+
+
 def _open(path: str) -> int:
+    if path.startswith("-"):
+        raise UsageError(f"no such option; a file of this name is written with ./ before it: {path}")
     try:
         descriptor = os.open(path, os.O_RDONLY)
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            raise IsADirectoryError(21, "Is a directory")
+            raise IsADirectoryError(errno.EISDIR, "is a directory")
     except OSError as error:
-        raise SojournError(f"cannot read the events ({error.strerror}): {path}") from error
+        raise SojournError(f"cannot read the events ({str(error.strerror).lower()}): {path}") from error
     return descriptor
 
 

@@ -32,6 +32,8 @@ async def status(*, json: Json = False, data_dir: DataDir = None) -> None:
     for line in lines:
         columns.write([seconds(value) if name == "lag_seconds" else cell(value) for name, value in line.items()])
     columns.close()
+    if not any(line["owner"] for line in lines):
+        write_line("nobody applies what is published: start `sojourn up`")
     for what, of in summary.items():
         text = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in of.items())
         write_line(f"{what}: {text or 'none yet'}")

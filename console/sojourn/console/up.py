@@ -17,9 +17,10 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from sojourn.console.health import health_server, listen
-from sojourn.console.opening import DataDir, Opened, opened
+from sojourn.console.opening import SWITCH, DataDir, Opened, opened
 from sojourn.console.output import write_line
 from sojourn.consumers.host import Host
+from sojourn.events.embedded.data_directory import explained
 from sojourn.events.embedded.log import HEARTBEATS_KEPT, EmbeddedLog
 from sojourn.events.errors import SojournError, Unreachable
 from sojourn.events.settings import Settings
@@ -37,7 +38,7 @@ class AlreadyUp(SojournError):
 async def up(
     *,
     port: Annotated[int, Parameter(help="The port of /health on loopback.", validator=Number(gte=1, lte=65535))] = 8787,
-    demo: Annotated[bool, Parameter(negative="", help="Let demo brokers publish believable sessions.")] = False,
+    demo: Annotated[bool, SWITCH, Parameter(help="Let demo brokers publish believable sessions.")] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Run everything on this machine until Ctrl-C or SIGTERM: database, log, projector and health endpoint."""
@@ -124,8 +125,10 @@ def _now() -> datetime:
 @contextlib.contextmanager
 def only_one(directory: Path, port: int) -> Iterator[None]:
     """Hold the data directory's `up.lock`, or raise `AlreadyUp` naming the process that does."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (directory / "up.lock").open("a+") as lock:
+    with explained(directory):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = (directory / "up.lock").open("a+")
+    with file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
