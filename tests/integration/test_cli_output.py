@@ -170,7 +170,7 @@ def shell(up: Command, line: str) -> Said:
 def test_closed_and_full_standard_streams_are_named(up: Command) -> None:
     no_input = shell(up, "sojourn publish - <&-")
     no_output = shell(up, "sojourn sessions --tenant acme >&-")
-    full = shell(up, "sojourn sessions --tenant acme --json >/dev/full")
+    full = shell(up, "PYTHONUNBUFFERED= sojourn sessions --tenant acme --json >/dev/full")
 
     assert no_input.error.endswith("the standard input is closed; name a file, or write to it with a pipe\n")
     assert no_output == Said(1, "", "sojourn: the standard output is closed; send it to a file or to /dev/null\n")
