@@ -26,8 +26,10 @@ from sojourn.events.embedded.log import EmbeddedLog
 from sojourn.events.errors import SojournError
 from sojourn.events.publisher import Publisher
 from sojourn.events.settings import Settings
+from sojourn.projections import store
 
 FLUSH_SECONDS: Final = 0.2  # of the five that users have; liveness is written while something happens
+TRANSACTION_SECONDS: Final = 3  # of the thirty after which a stopped projector's transaction is taken from it
 CHUNK_LINES: Final = 20  # a recording publisher is killed between and within many small appends
 PAUSE_SECONDS: Final = 0.01  # between them: as long as an append takes
 
@@ -68,6 +70,7 @@ def listen_at_points(order: Start) -> None:
 def run_sojourn(order: Start) -> int:
     listen_at_points(order)
     vars(partition)["FLUSH_SECONDS"] = FLUSH_SECONDS
+    vars(store)["TRANSACTION_SECONDS_MAX"] = TRANSACTION_SECONDS
     sys.argv = ["sojourn", *order.arguments]
     return cli.main()
 
@@ -101,6 +104,8 @@ KINDS: Final[dict[str, Callable[[Start], int]]] = {"sojourn": run_sojourn, "publ
 def become(order: Start) -> int:
     """Turn the forked child into the process ordered; return its exit code."""
     os.setsid()  # the tests' Ctrl-C is not the child's
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(order.environ)
     output = os.open(order.output, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -151,6 +156,8 @@ class Forks:
 
 
 def main() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # it ends with the tests, and not before it has ended the others
     forks = Forks()
     orders: Any = msgspec.json.Decoder(Start | Reap)
     try:

@@ -128,7 +128,10 @@ class Host:
     async def _drain_lifecycle(self, partition: Partition, stopping: asyncio.Event) -> bool:
         """Apply lifecycle records up to the end as it stands now."""
         moved = False
-        end = (await self._log.end_offsets(LIFECYCLE))[partition.number]
+        end, applied = (await self._log.end_offsets(LIFECYCLE))[partition.number], partition.next_offsets[LIFECYCLE]
+        if end < applied:
+            place = f"{LIFECYCLE}, partition {partition.number}, offset {applied}"
+            raise LogChanged(f"the log was replaced or truncated; it ends before what was applied: {place}")
         while partition.next_offsets[LIFECYCLE] < end and not stopping.is_set():
             offset = partition.next_offsets[LIFECYCLE]
             batch = await self._log.read(LIFECYCLE, partition.number, offset, records_max=BATCH_RECORDS_MAX)

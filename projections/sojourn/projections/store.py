@@ -19,6 +19,7 @@ from sojourn.projections.session import MEMORY_DAYS, Session
 from sojourn.projections.statements import statement
 
 _SEPARATOR: Final = "\x1f"  # ids hold no control characters
+TRANSACTION_SECONDS_MAX: Final = 30  # one takes a tenth of a second; a stopped projector must not keep rows for longer
 DEAD_VALUE_BYTES_MAX: Final = 1024 * 1024  # what a table row keeps of a bad record; the log has the rest
 _STAGE_COLUMNS: Final = (
     *HISTORY_COLUMNS,
@@ -84,7 +85,11 @@ async def as_projector(connection: AsyncConnection[Any]) -> AsyncIterator[AsyncC
 
 
 async def prepare(connection: AsyncConnection[Any]) -> None:
-    """Make the temporary tables that rows are staged in; once per connection."""
+    """Set a connection up, once: how long its transactions may take, and the temporary tables that rows are staged in.
+
+    The time-out for idle transactions would not do: PostgreSQL drops it when a pipeline has asked for a flush.
+    """
+    await connection.execute("SELECT set_config('transaction_timeout', %s, false)", (f"{TRANSACTION_SECONDS_MAX}s",))
     async with as_projector(connection):
         for name in ("stage", "stage_page", "stage_detail", "stage_dead_letter"):
             await connection.execute(statement(name))
