@@ -7,12 +7,12 @@ from pathlib import Path
 
 from bench.codec import decode_only, fold_only
 from bench.exports import copy_out_and_export
-from bench.measure import Figure, Stopwatch
+from bench.measure import Figure, Stopwatch, postmaster
 from bench.projection import heartbeats_to_pages, lifecycle_to_tables
 from sojourn.console.opening import opened
 
 EVENTS = 200_000
-OPEN_SESSIONS = 200_000
+HISTORY_ROWS = 500_000
 BEATS_ROUNDS = 10
 
 
@@ -23,9 +23,10 @@ async def run() -> Stopwatch:
     fold_only(watch, EVENTS)
     with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
         async with opened(Path(directory) / "data") as parts:
+            watch.postmaster = await postmaster(parts.database)
             await lifecycle_to_tables(watch, parts, EVENTS)
             await heartbeats_to_pages(watch, parts, BEATS_ROUNDS)
-            await copy_out_and_export(watch, parts, Path(directory))
+            await copy_out_and_export(watch, parts, Path(directory), HISTORY_ROWS)
     return watch
 
 

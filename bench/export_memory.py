@@ -6,22 +6,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench.history import fill_history
 from sojourn.console.opening import opened
 
 ROWS = {"small": 100_000, "large": 1_000_000}
 RATIO_MAX = 1.2  # what the issue allows
-FILL = """
-    INSERT INTO sojourn_v1.session_history
-    SELECT
-        %(tenant)s, md5(n::text), n %% 12, n, at, n::text, '/brokers/eu-1', 'destroyed', at, 2, '\\x00', 'applied',
-        NULL, 2, 'ended', 'u-' || n %% 50000, 'Ada Byron ' || n %% 50000, 'd-' || n %% 30000, 'CAD-' || n %% 30000,
-        'cad', 'thin_client', 'Linux', '7.1', 'TC-' || n %% 30000, '10.4.' || n / 256 %% 256 || '.' || n %% 256,
-        'internal', 'blast', '/brokers/eu-' || n %% 4, NULL, at - n %% 28800 * interval '1 second', at, n %% 28800,
-        'normal', 'logoff', NULL, NULL, NULL, NULL, NULL, 0, NULL
-    FROM (
-        SELECT n, timestamptz '2026-11-02 00:00+00' + n * interval '2 seconds' AS at
-        FROM generate_series(1, %(rows)s) AS n) AS made
-"""
 EXPORT = """
 import resource, sys
 from pathlib import Path
@@ -37,14 +26,8 @@ print(rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 async def fill(directory: Path) -> None:
     """Measure on a fresh data directory, each export in a process of its own."""
     async with opened(directory / "data") as parts:
-        async with await parts.database.connect(autocommit=True) as connection:
-            await connection.execute("SELECT sojourn_v1.ensure_history_month('2026-11-01')")
-            for tenant, rows in ROWS.items():
-                await connection.execute(
-                    "INSERT INTO sojourn_v1.tenant_config VALUES (%s, now(), NULL, NULL, NULL, 0, 0, now())", [tenant]
-                )
-                await connection.execute(FILL, {"tenant": tenant, "rows": rows})
-            await connection.execute("VACUUM ANALYZE sojourn_v1.session_history")
+        for tenant, rows in ROWS.items():
+            await fill_history(parts.database, tenant, rows)
         for file_format in ("parquet", "csv"):
             await asyncio.to_thread(compare, parts.database.dsn, file_format, directory)
 

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from bench.load import TENANTS
+from bench.history import fill_history
 from bench.measure import Stopwatch
 from sojourn.console.opening import Opened
 from sojourn.exporters.dataset import FileFormat
@@ -11,15 +11,14 @@ from sojourn.exporters.export import export
 from sojourn.projections.read import HistoryFilter, as_reader, history_query, statement_of
 
 
-async def copy_out_and_export(watch: Stopwatch, parts: Opened, directory: Path) -> None:
+async def copy_out_and_export(watch: Stopwatch, parts: Opened, directory: Path, rows: int) -> None:
     """Copy one tenant's history out as the reader, then export it in both formats."""
-    tenant, filters = TENANTS[0], HistoryFilter()
+    tenant, filters = "long", HistoryFilter()
+    await fill_history(parts.database, tenant, rows)
     text, _ = statement_of(history_query(filters))
     async with await parts.database.connect() as connection, as_reader(connection, tenant):
-        cursor = await connection.execute("SELECT count(*) FROM ended_session WHERE tenant = %s", (tenant,))
-        (rows,) = await cursor.fetchone() or (0,)
         with watch.measure("limit: COPY the same rows out", rows):
-            async with cursor.copy(f"COPY ({text}) TO STDOUT (FORMAT binary)".encode()) as copy:
+            async with connection.cursor().copy(f"COPY ({text}) TO STDOUT (FORMAT binary)".encode()) as copy:
                 async for _ in copy:
                     pass
     formats: tuple[FileFormat, ...] = ("parquet", "csv")

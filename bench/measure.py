@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from sojourn.events.embedded.database import Database
+
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -31,31 +33,44 @@ class Figure(NamedTuple):
         return (self.python_seconds + self.postgres_seconds) / self.pieces * 1_000_000
 
 
-def postgres_cpu() -> float:
-    """Return the processor seconds that all living PostgreSQL processes have used, with their ended children."""
-    total = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            name, _, rest = stat.read_text().partition("(")[2].rpartition(") ")
-        except OSError:
-            continue
-        if name == "postgres":
-            total += sum(map(int, rest.split()[11:15]))
-    return total / TICKS
+async def postmaster(database: Database) -> int:
+    """Return the process id of the server that the database runs in."""
+    async with await database.connect() as connection:
+        return int(_status(Path(f"/proc/{connection.info.backend_pid}/stat"))[1])
+
+
+def _status(path: Path) -> list[str]:
+    """Return what follows the name of a process: state, parent, ..., user and system ticks, those of ended children."""
+    return path.read_text().rpartition(") ")[2].split()
 
 
 class Stopwatch:
-    """Collects figures; the slices of `measure` become one each."""
+    """Collects figures; each block of `measure` becomes one."""
 
     def __init__(self) -> None:
         self.figures: dict[str, Figure] = {}
+        self.postmaster: int | None = None
 
     @contextmanager
     def measure(self, name: str, count: int) -> Iterator[None]:
         """Time the block as `count` pieces of work."""
-        postgres, usage, began = postgres_cpu(), resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+        postgres, usage, began = self._postgres_cpu(), resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
         yield
         seconds = time.perf_counter() - began
         after = resource.getrusage(resource.RUSAGE_SELF)
         python = after.ru_utime + after.ru_stime - usage.ru_utime - usage.ru_stime
-        self.figures[name] = Figure(name, count, seconds, python, postgres_cpu() - postgres)
+        self.figures[name] = Figure(name, count, seconds, python, self._postgres_cpu() - postgres)
+
+    def _postgres_cpu(self) -> float:
+        """Return the processor seconds of the server's processes, those that have ended included."""
+        ticks = 0
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = _status(path)
+            except OSError:  # it has just ended, and its parent has its time
+                continue
+            if path.parent.name == str(self.postmaster):
+                ticks += sum(map(int, fields[11:15]))
+            elif fields[1] == str(self.postmaster):
+                ticks += sum(map(int, fields[11:13]))
+        return ticks / TICKS
