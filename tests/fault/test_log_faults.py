@@ -266,6 +266,17 @@ async def test_while_nobody_answers_calls_fail_after_a_while_and_nothing_was_app
     assert await everything(direct) == [[]] * 3
 
 
+async def test_a_full_disk_is_told_as_such_and_not_as_a_server_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_connections, "RETRY_SECONDS_MAX", 0.1)
+
+    async def fill() -> None:
+        raise psycopg.errors.DiskFull("could not extend file")
+
+    with pytest.raises(log_connections.DatabaseFull, match="free some space: could not extend file$") as told:
+        await log_connections.until_reachable(fill)
+    assert told.value.exit_code == 1
+
+
 async def test_an_append_that_stays_in_doubt_says_so(
     log: EmbeddedLog,
     direct: EmbeddedLog,

@@ -98,8 +98,11 @@ async def _run(
     try:
         async with asyncio.TaskGroup() as tasks:
             await stop([tasks.create_task(work) for work in works])
-    except* SojournError as failures:
-        raise failures.exceptions[0] from None
+    except BaseExceptionGroup as failures:
+        first: BaseException = failures
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from None
 
 
 async def _drop_old_heartbeats(log: EmbeddedLog, stopping: asyncio.Event) -> None:

@@ -65,7 +65,7 @@ class Appending:
             await until_reachable(self._attempt)
         except Unreachable as error:
             outcome = "nothing was" if self._in_doubt is None else "all or nothing may have been"
-            raise Unreachable(f"{error}; {outcome} appended") from error
+            raise type(error)(f"{error}; {outcome} appended") from error
         return self._offsets
 
     async def _attempt(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final, LiteralString, TypeVar
 
 from psycopg import AsyncConnection, OperationalError
 from psycopg.adapt import Dumper
-from psycopg.errors import IdleInTransactionSessionTimeout, InvalidSchemaName, UndefinedTable
+from psycopg.errors import DiskFull, IdleInTransactionSessionTimeout, InvalidSchemaName, UndefinedTable
 from psycopg.pq import Format
 
 from sojourn.events.embedded.database import Database
@@ -31,6 +31,12 @@ TRANSIENT: Final = (OperationalError, IdleInTransactionSessionTimeout, Unreachab
 
 Connection = AsyncConnection[tuple[Any, ...]]
 Answer = TypeVar("Answer")
+
+
+class DatabaseFull(Unreachable):
+    """the disk of the database is full; free some space and run it again"""
+
+    exit_code = 1
 
 
 class NotInstalled(SojournError):
@@ -120,6 +126,8 @@ async def until_reachable(attempt: Callable[[], Awaitable[Answer]]) -> Answer:
         except TRANSIENT as error:
             if clock() + pause > deadline:
                 reason = str(error).strip().partition("\n")[0]
+                if isinstance(error, DiskFull):
+                    raise DatabaseFull(f"the disk of the database is full; free some space: {reason}") from error
                 raise Unreachable(f"the log in PostgreSQL is not available: {reason}") from error
         await asyncio.sleep(pause)
         pause = min(pause * 2, PAUSE_SECONDS_MAX)
