@@ -272,7 +272,7 @@ async def test_a_full_disk_is_told_as_such_and_not_as_a_server_that_is_away(monk
     async def fill() -> None:
         raise psycopg.errors.DiskFull("could not extend file")
 
-    with pytest.raises(log_connections.DatabaseFull, match="free some space: could not extend file$") as told:
+    with pytest.raises(log_connections.DatabaseFull, match=r"free some space: could not extend file$") as told:
         await log_connections.until_reachable(fill)
     assert told.value.exit_code == 1
 
