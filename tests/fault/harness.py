@@ -47,6 +47,14 @@ CROSS JOIN LATERAL (
 WHERE p.topic = 'sojourn.lifecycle' AND (counted.records <> p.next_offset OR newest."offset" >= p.next_offset)
 """
 
+# A slot without a session that holds a time: the next session to get it would seem to have been seen then.
+_STALE = """
+SELECT partition, page * 256 + word AS slot, seconds
+FROM sojourn_v1.liveness_page, generate_series(0, 255) AS word,
+    LATERAL (SELECT ('x' || encode(substr(seen, word * 4 + 1, 4), 'hex'))::bit(32)::bigint AS seconds)
+WHERE seconds <> 0 AND (partition, page * 256 + word) NOT IN (SELECT partition, slot FROM sojourn_v1.live_session)
+"""
+
 
 def rounds(default: int) -> int:
     """Return how often to do it: ten times as often in `make test-full`."""
@@ -268,8 +276,11 @@ class Machine:
         await self.check()
 
     async def check(self) -> None:
-        """Ask the checker; and nobody but the publishers may have put anything into the log."""
+        """Ask the checker; after a stop no slot that is free holds a time; and only publishers have filled the log."""
         await check(self.database, self.log, self.acknowledged)
+        async with await self.database.connect() as connection:
+            stale = await (await connection.execute(_STALE)).fetchall()
+        assert not stale, f"free slots that hold a time (partition, slot, seconds): {stale}"
         held = Counter([record.value async for record in self.records(LIFECYCLE)])
         partitions = await self.log.partitions(LIFECYCLE)
         sent = [*self._appended, *(append for value in self.sent for append in route(value, partitions))]

@@ -27,6 +27,7 @@ async def test_a_commit_whose_answer_is_lost_is_neither_repeated_nor_forgotten(
         process = await machine.running_up({"SOJOURN_DATABASE_DSN": proxy.dsn})
         async with machine.load(workload):
             while any(lost_commits(process, topic) < LOST for topic in TOPICS):
+                assert not process.has_ended, process.output
                 proxy.fault_at(draw.randint(8, 30), fault)  # others go on meanwhile; to own a partition takes four
                 await proxy.hit()
                 if fault is Fault.PARTED:

@@ -51,6 +51,25 @@ async def test_a_projector_that_was_stopped_while_another_took_over_is_fenced(
     await machine.conclude()
 
 
+@pytest.mark.parametrize("topic", ["sojourn.lifecycle", "sojourn.heartbeats"])
+async def test_a_position_that_somebody_else_moved_fences_as_well(
+    machine: Machine, workload: Workload, topic: str
+) -> None:
+    process = await machine.running_up()
+    await machine.publish(workload.chunk(300))
+    await machine.applied(process)
+    async with await machine.database.connect(autocommit=True) as connection:
+        await connection.execute(
+            "UPDATE sojourn_v1.position SET next_offset = next_offset - 1 WHERE topic = %s AND next_offset > 0",
+            (topic,),
+        )
+
+    await machine.publish(workload.chunk(300))
+
+    assert await process.ended() == 1, process.output
+    assert re.fullmatch(FENCED, process.output.splitlines()[-1]), process.output
+
+
 async def stopped(process: Process) -> None:
     async def is_so() -> bool:
         assert not process.has_ended, process.output
