@@ -22,7 +22,7 @@ from sojourn.events.log import Append, Record
 from sojourn.events.publisher import Publisher, route
 from sojourn.events.topics import HEARTBEATS, LIFECYCLE
 from tests.fault.checker import check, read_all
-from tests.fault.up_process import Reap, Start
+from tests.fault.up_process import FLUSH_SECONDS, Reap, Start
 from tests.fault.workload import Workload
 from tests.integration.command import free_port
 
@@ -183,11 +183,21 @@ class Machine:
         signal_number: int = signal.SIGKILL,
         *,
         port: int | None = None,
+        flush_seconds: float = FLUSH_SECONDS,
         environ: dict[str, str] | None = None,
     ) -> Process:
         """Start `sojourn up`, which signals itself at the n-th time that it reaches a point."""
-        arguments = ["up", "--port", str(port or free_port())]
-        return self.start("sojourn", arguments, point=point, nth=nth, signal=signal_number, environ=environ)
+        return self._start(
+            Start(
+                "sojourn",
+                ["up", "--port", str(port or free_port())],
+                environ or {},
+                point=point,
+                nth=nth,
+                signal=signal_number,
+                flush_seconds=flush_seconds,
+            )
+        )
 
     async def running_up(self, environ: dict[str, str] | None = None) -> Process:
         """Start `sojourn up` and wait until it says that it runs."""
@@ -197,25 +207,16 @@ class Machine:
 
     def publisher(self, source: Path, acknowledged: Path) -> Process:
         """Start a publisher that sends the lines of a file and notes those that were acknowledged in another."""
-        return self.start("publisher", [str(self.data_dir), str(source), str(acknowledged)])
+        return self._start(Start("publisher", [str(self.data_dir), str(source), str(acknowledged)]))
 
     def sojourn(self, *arguments: str) -> Process:
         """Start any `sojourn` command."""
-        return self.start("sojourn", list(arguments))
+        return self._start(Start("sojourn", list(arguments)))
 
-    def start(
-        self,
-        kind: str,
-        arguments: list[str],
-        *,
-        point: str | None = None,
-        nth: int = 1,
-        signal: int = signal.SIGKILL,
-        environ: dict[str, str] | None = None,
-    ) -> Process:
+    def _start(self, order: Start) -> Process:
         name = self.data_dir.with_name(f"process-{len(self._processes)}")
-        environ = {"SOJOURN_DATA_DIR": str(self.data_dir), **(environ or {})}
-        order = Start(kind, arguments, environ, f"{name}.out", f"{name}.hits", point, nth, signal)
+        order.output, order.hits = f"{name}.out", f"{name}.hits"
+        order.environ = {"SOJOURN_DATA_DIR": str(self.data_dir), **order.environ}
         process = Process(self._forks, order)
         self._processes.append(process)
         return process
@@ -249,24 +250,27 @@ class Machine:
             ending.set()
             await publishing
 
-    async def applied(self, process: Process) -> None:
+    async def applied(self, process: Process, topics: tuple[str, ...] = (LIFECYCLE, HEARTBEATS)) -> None:
         """Wait until the positions stand where the log ends now, or later; the process must live meanwhile."""
         ends = {
             (topic, partition): end
-            for topic in (LIFECYCLE, HEARTBEATS)
+            for topic in topics
             for partition, end in (await self.log.end_offsets(topic)).items()
         }
 
         async def is_applied() -> bool:
             assert not process.has_ended, process.output
             with contextlib.suppress(psycopg.OperationalError):  # it may be the database that has just been ended
-                async with await self.database.connect() as connection:
-                    rows = await connection.execute("SELECT topic, partition, next_offset FROM sojourn_v1.position")
-                    found = {(topic, partition): offset async for topic, partition, offset in rows}
+                found = await self.positions()
                 return all(found.get(place, -1) >= end for place, end in ends.items())
             return False
 
         await until(is_applied, f"all is applied; positions have to reach {ends}; the process wrote: {process.output}")
+
+    async def positions(self) -> dict[tuple[str, int], int]:
+        async with await self.database.connect() as connection:
+            rows = await connection.execute("SELECT topic, partition, next_offset FROM sojourn_v1.position")
+            return {(topic, partition): offset async for topic, partition, offset in rows}
 
     async def conclude(self) -> None:
         """Let a sound `up` catch up and stop; then everything must be exact (I1 to I5)."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sojourn.events.topics import HEARTBEATS, LIFECYCLE
 from tests.fault.harness import GRACE_SECONDS_MAX, Machine, Process, until
 from tests.fault.workload import Workload
 from tests.integration.command import free_port
@@ -44,19 +45,28 @@ async def committed_at_least(process: Process, batches: int) -> None:
 
 
 async def test_a_stop_writes_the_heartbeats_that_were_in_memory(machine: Machine, workload: Workload) -> None:
-    process = await machine.running_up()
-    async with machine.load(workload):
-        await committed_at_least(process, 20)
-    await machine.applied(process)
+    process = machine.up(flush_seconds=3600)
+    await process.says("Sojourn is running")
+    await machine.publish(workload.chunk(300))
+    ends = await machine.log.end_offsets(HEARTBEATS)
+    for _ in range(3):  # a partition reads the heartbeats of one round at the latest before the lifecycle of the third
+        await machine.applied(process, (LIFECYCLE,))
+        await machine.publish(workload.chunk(300))
+    await machine.applied(process, (LIFECYCLE,))
+    before = await machine.positions()
+
     assert await process.stops() == 0
 
-    await machine.check()
+    after = await machine.positions()
+    assert {before[HEARTBEATS, partition] for partition in ends} == {0}
+    assert all(after[HEARTBEATS, partition] >= end > 0 for partition, end in ends.items())
+    await machine.conclude()
 
 
 async def test_a_stop_is_heard_while_a_database_of_others_is_away(machine: Machine, workload: Workload) -> None:
     process = await machine.running_up({"SOJOURN_DATABASE_DSN": machine.database.dsn})
-    async with machine.load(workload):
-        await committed_at_least(process, 20)
+    await machine.publish(workload.chunk(2000))
+    await committed_at_least(process, 2)  # others are being written, so the loss is noticed at once
 
     await asyncio.to_thread(kill_server, machine.data_dir)
     await process.says("partition.retry")
@@ -71,8 +81,8 @@ async def test_a_stop_is_heard_while_the_embedded_database_cannot_be_started(
     machine: Machine, workload: Workload
 ) -> None:
     process = await machine.running_up()
-    async with machine.load(workload):
-        await committed_at_least(process, 20)
+    await machine.publish(workload.chunk(2000))
+    await committed_at_least(process, 2)
 
     with (machine.data_dir / "start.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # as another process that is busy recovering holds it

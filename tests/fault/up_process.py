@@ -39,12 +39,13 @@ class Start(msgspec.Struct, tag="start"):
 
     kind: str
     arguments: list[str]
-    environ: dict[str, str]
-    output: str
-    hits: str
+    environ: dict[str, str] = {}
+    output: str = os.devnull
+    hits: str = os.devnull
     point: str | None = None
     nth: int = 1
     signal: int = signal.SIGKILL
+    flush_seconds: float = FLUSH_SECONDS
 
 
 class Reap(msgspec.Struct, tag="reap"):
@@ -69,7 +70,7 @@ def listen_at_points(order: Start) -> None:
 
 def run_sojourn(order: Start) -> int:
     listen_at_points(order)
-    vars(partition)["FLUSH_SECONDS"] = FLUSH_SECONDS
+    vars(partition)["FLUSH_SECONDS"] = order.flush_seconds
     vars(store)["TRANSACTION_SECONDS_MAX"] = TRANSACTION_SECONDS
     sys.argv = ["sojourn", *order.arguments]
     return cli.main()
