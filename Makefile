@@ -25,11 +25,11 @@ run: .venv/installed ## run Sojourn with demo brokers until Ctrl-C
 	@exec .venv/bin/sojourn up --demo
 
 .PHONY: test
-test: .venv/installed ## run all tests but the slow ones (at most 8 minutes)
+test: .venv/installed ## run all tests but the slow ones (at most 15 minutes)
 	$(PYTEST) -m "not slow" -n 2 --dist loadgroup
 
 .PHONY: test-full
-test-full: .venv/installed ## run all tests: 400 kills, 1000 property seeds, the wheel in fresh environments
+test-full: .venv/installed ## run all tests: 400 kills, an hour of storms, 1000 property seeds, the wheel
 	SOJOURN_TEST_PROFILE=full $(PYTEST) -n 2 --dist loadgroup
 
 .PHONY: check
@@ -42,6 +42,14 @@ check: .venv/installed ## lint, format, types, and the tests that hold the tree,
 .PHONY: bench
 bench: .venv/installed ## measure throughput beside its limits (docs/performance.md)
 	.venv/bin/python -m bench
+
+.PHONY: bench-believe
+bench-believe: .venv/installed ## hold the list against the truth over days of injected time (docs/believe.md)
+	.venv/bin/python -m bench.believe
+
+.PHONY: bench-kafka
+bench-kafka: .venv/installed ## measure workers on real Kafka beside its limits (needs Java 17 and Maven)
+	.venv/bin/python -m bench.kafka
 
 .PHONY: install
 install: .venv/installed ## install into .venv what requirements.lock names, and Sojourn itself, editable

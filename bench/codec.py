@@ -8,6 +8,7 @@ from sojourn.events.codec import decode
 from sojourn.events.log import Record
 from sojourn.events.topics import LIFECYCLE, PARTITIONS_DEFAULT, session_partition
 from sojourn.events.types import LifecycleEvent
+from sojourn.projections.decided import NOTHING_DECIDED
 from sojourn.projections.facts import Key, judge_lifecycle
 from sojourn.projections.fold import fold
 from sojourn.projections.session import Session
@@ -42,5 +43,5 @@ def fold_only(watch: Stopwatch, count: int) -> None:
     states: dict[Key, Session] = {}
     with watch.measure("lifecycle: decode and fold, no database", len(records)):
         for start in range(0, len(records), BATCH):
-            judged = [judge_lifecycle(record, PARTITIONS_DEFAULT) for record in records[start : start + BATCH]]
+            judged = judge_lifecycle(records[start : start + BATCH], PARTITIONS_DEFAULT, NOTHING_DECIDED)
             states.update(fold(states, judged).sessions)

@@ -30,12 +30,12 @@ def sessions(count: int, seed: int = 1) -> Iterator[tuple[str, str]]:
         yield TENANTS[number % len(TENANTS)], str(uuid.UUID(int=random.getrandbits(128), version=4))
 
 
-def lifecycle(count: int) -> Iterator[bytes]:
+def lifecycle(count: int, seed: int = 1) -> Iterator[bytes]:
     """Yield `count` encoded events: established, and for seven of eight sessions later destroyed."""
     now = datetime.now(UTC).replace(microsecond=0)
     waiting: list[bytes] = []
     made = 0
-    for number, (tenant, session_id) in enumerate(sessions(count)):
+    for number, (tenant, session_id) in enumerate(sessions(count, seed)):
         began = now - timedelta(seconds=number % 36_000 + 60)
         yield encode(_established(tenant, session_id, number, began))
         made += 1

@@ -1,4 +1,4 @@
-"""Fixtures of all tests: a fresh data directory, settings that name one with an empty database, and that database."""
+"""What all tests share: which worker runs them, in which order; a data directory, settings and a database."""
 
 import contextlib
 import shutil
@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -16,6 +17,29 @@ from sojourn.events.settings import Settings
 FIRST_START_SECONDS_MAX = 60  # it takes one; the machine may be busy
 MEMORY = Path("/dev/shm")  # noqa: S108 - writing a database there takes a tenth of the time
 MEMORY_BYTES_MIN = 8 << 30  # two workers, each with a database that keeps up to 4 GB of WAL
+
+# Groups that take longer than a minute, the longest first: a worker that began one at the end would run on alone.
+LONGEST: Final = ("kafka-faults", "kafka-operations", "kafka-log", "xrdp")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let xdist keep the order below; by itself it begins with the groups that have most tests."""
+    config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each module to one worker, so that what its tests share is started once, and begin with the longest."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    marker = item.get_closest_marker("xdist_group")
+    group = marker.args[0] if marker else ""
+    return LONGEST.index(group) if group in LONGEST else len(LONGEST)
 
 
 @contextlib.contextmanager

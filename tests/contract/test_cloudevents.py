@@ -6,7 +6,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from cloudevents.core.bindings.kafka import from_structured_event, to_structured_event
+from cloudevents.core.bindings.kafka import (
+    KafkaMessage,
+    from_binary_event,
+    from_structured_event,
+    to_binary_event,
+    to_structured_event,
+)
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 from cloudevents.v1.conversion import to_json
@@ -14,6 +20,8 @@ from cloudevents.v1.http import CloudEvent as OlderCloudEvent
 from cloudevents.v1.http import from_json
 
 from sojourn.events.codec import decode, digest, encode
+from sojourn.events.log import Headers
+from sojourn.events.modes import structured
 from sojourn.events.types import Destroyed, Established, Event, type_name
 from tests.unit.events import lines
 
@@ -31,6 +39,11 @@ def fields_of(event: Event) -> dict[str, Any]:
     """Return what we read, in builtins, as the SDK would name it."""
     fields: dict[str, Any] = msgspec.to_builtins(event, builtin_types=(datetime,))
     return fields
+
+
+def headers_of(message: KafkaMessage) -> Headers:
+    """Return a message's headers as the log hands them over."""
+    return tuple(message.headers.items())
 
 
 def without_defaults(document: dict[str, Any]) -> dict[str, Any]:
@@ -83,8 +96,31 @@ def test_the_sdks_kafka_message_holds_in_its_value_what_we_read(line: bytes) -> 
     theirs = from_structured_event(message)
 
     assert message.headers["content-type"] == b"application/cloudevents+json"
-    assert decode(message.value) == decode(line)
+    assert decode(structured(message.value, headers_of(message))) == decode(line)
     assert theirs.get_id() == decode(line).id
+
+
+@pytest.mark.parametrize("line", EXAMPLES)
+def test_the_sdks_kafka_message_in_binary_mode_is_the_same_event(line: bytes) -> None:
+    message = to_binary_event(JSONFormat().read(None, line), key_mapper=lambda _: "acme/s-1001")
+
+    value = structured(message.value, headers_of(message))
+
+    event, ours = decode(value), decode(line)
+    assert event == ours
+    if isinstance(ours, Established | Destroyed):
+        assert isinstance(event, Established | Destroyed)
+        assert digest(event, value) == digest(ours, line)
+
+
+@pytest.mark.parametrize("line", EXAMPLES)
+def test_what_we_put_together_from_binary_mode_the_sdk_reads_as_it_reads_the_message(line: bytes) -> None:
+    message = to_binary_event(JSONFormat().read(None, line))
+
+    theirs, again = from_binary_event(message), JSONFormat().read(None, structured(message.value, headers_of(message)))
+
+    assert again.get_attributes() == theirs.get_attributes()
+    assert again.get_data() == theirs.get_data()
 
 
 @pytest.mark.parametrize("line", EXAMPLES)

@@ -6,7 +6,6 @@ Run as a program, it appends until it is killed.
 import asyncio
 import os
 import re
-import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -25,6 +24,7 @@ from sojourn.events.errors import OffsetOutOfRange, SojournError
 from sojourn.events.log import Append, Log
 from sojourn.events.settings import Settings
 from sojourn.events.topics import HEARTBEATS, LIFECYCLE
+from tests.conftest import open_folder
 from tests.contract.log_contract import LogContract
 from tests.contract.log_steps import FAR, OpenLog, Restart, append_until_killed, ends, read_all, seconds_of, values
 from tests.contract.log_waiting_contract import FOREVER, WAKE_SECONDS_MAX
@@ -35,14 +35,13 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def shared() -> Iterator[Settings]:
     """Name a database that another process keeps running for all tests that may share one."""
-    data_dir = tmp_path_factory.mktemp("log") / "data"
-    with user_process(data_dir) as process:
-        assert answer(process) == "ready"
-        yield Settings(data_dir)
-    kill_server(data_dir)
-    shutil.rmtree((data_dir / "postgres").resolve())
+    with open_folder() as folder:
+        with user_process(folder / "data") as process:
+            assert answer(process) == "ready"
+            yield Settings(folder / "data")
+        kill_server(folder / "data")
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ class TestParquet(WriterContract):
         assert {key: value for key, value in metadata.metadata.items() if key.startswith(b"sojourn.")} == {
             b"sojourn.dataset": b"history",
             b"sojourn.positions": b"lifecycle@0:123,1:98",
-            b"sojourn.schema_version": b"0001",
+            b"sojourn.schema_version": b"0005",
         }
 
     def test_only_the_current_list_says_in_its_files_when_it_was(self, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ class TestCsv(WriterContract):
         assert header == ",".join(arrow_schema("history").names).encode()
         assert row == (
             b'"acme","s-1","u-17","say ""hi""","d-204","CAD-204","cad","thin_client","Linux","10.4.2.17","internal",'
-            b'"blast","/brokers/eu-1",,"2026-11-20T10:00:00.123Z",0.25,"normal","logoff",2'
+            b'"blast","/brokers/eu-1",,"2026-11-20T10:00:00.123Z",0.25,"normal","logoff",,,"c-1",2'
         )
         assert end == b""
 

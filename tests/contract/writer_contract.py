@@ -34,18 +34,28 @@ _TEXTS = {
     "protocol": "blast",
     "broker": "/brokers/eu-1",
 }
+_CERTAIN = {"ended_after": None, "ended_before": None}
 
 
 def ended(session_id: str, **columns: Any) -> Row:
     """Return a row of history."""
     end = {"logout_at": DAY + timedelta(hours=1), "online_seconds": 3600.5, "outcome": "normal", "reason": "logoff"}
-    return {**_TEXTS, "session_id": session_id, "login_at": DAY, **end, "revision": 2, **columns}
+    return {
+        **_TEXTS,
+        "session_id": session_id,
+        "login_at": DAY,
+        **end,
+        **_CERTAIN,
+        "command": "c-1",
+        "revision": 2,
+        **columns,
+    }
 
 
 def open_since(session_id: str, **columns: Any) -> Row:
     """Return a row of the current list."""
     live = {"state": "active", "last_seen_at": DAY, "duration_seconds": 60.0, "current_client_ip": "10.4.2.17"}
-    return {**_TEXTS, "session_id": session_id, "login_at": DAY, **live, **columns}
+    return {**_TEXTS, "session_id": session_id, "login_at": DAY, **live, **_CERTAIN, **columns}
 
 
 def batches(rows: list[Row], dataset: Dataset = "history", size: int = 1000) -> Iterable[Any]:

@@ -1,26 +1,27 @@
 """The checker: after any fault the tables are what the independent model makes of the acknowledged bytes (I1–I5)."""
 
+import operator
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Any, Final, LiteralString, NamedTuple, TypeVar
+from typing import Final, LiteralString, NamedTuple
 
 from psycopg.rows import dict_row
 
 from sojourn.events.embedded.database import Database
 from sojourn.events.log import Log, Record
-from tests.model.folding import LIFECYCLE, Entry, Outcome, differences, partition_of, project
+from tests.fault.comparing import Row, compare, differ, key_of, place_of, row_place
+from tests.model.folding import LIFECYCLE, Outcome, project
+from tests.model.folding import Place as SessionPlace
 from tests.model.liveness import TOPIC as HEARTBEATS
 from tests.model.liveness import Beat, beats, newest, sessions_of
-from tests.model.reading import ALIVE, Reading, Refused, read
+from tests.model.reading import ALIVE, Headers, Reading, Refused, read
 from tests.model.reading import HEARTBEATS as MANY
+from tests.model.telling import Entry
 
 SHOWN_MAX = 20  # problems: more only repeat the first
 DEAD_VALUE_BYTES_MAX = 1 << 20  # what a dead letter keeps of its bytes
-
-Row = dict[str, Any]
-Place = TypeVar("Place")
 
 TABLES: Final[dict[str, LiteralString]] = {
     "live_session": "SELECT * FROM sojourn_v1.live_session",
@@ -33,6 +34,11 @@ TABLES: Final[dict[str, LiteralString]] = {
     "position": "SELECT * FROM sojourn_v1.position",
     "partition_owner": "SELECT * FROM sojourn.partition_owner",
     "tenant_config": "SELECT * FROM sojourn_v1.tenant_config",
+    "broker": "SELECT * FROM sojourn_v1.broker",
+    "accepted_gap": "SELECT * FROM sojourn_v1.accepted_gap",
+    "session_count": "SELECT * FROM sojourn_v1.session_count",
+    "tenant_setting": "SELECT * FROM sojourn_v1.tenant_setting",
+    "command": "SELECT * FROM sojourn_v1.command",
 }
 OPEN_SESSIONS: Final = "SELECT * FROM sojourn.current_session"
 
@@ -45,7 +51,7 @@ class Scene(NamedTuple):
     ends: dict[tuple[str, int], int]
     tables: dict[str, list[Row]]
     expected: Outcome
-    beats: dict[tuple[str, str], list[Beat]]
+    beats: dict[SessionPlace, list[Beat]]
 
 
 async def check(database: Database, log: Log, acknowledged: Iterable[bytes]) -> None:
@@ -77,8 +83,8 @@ async def look(database: Database, log: Log) -> Scene:
         for tenant in sorted({row["tenant"] for row in tables["live_session"]}):  # the view shows one tenant at a time
             await cursor.execute("SELECT set_config('sojourn.tenant', %s, false)", [tenant])
             tables["current_session"] += await (await cursor.execute(OPEN_SESSIONS)).fetchall()
-    entries = [Entry(*record[:6]) for record in records.values()]
-    return Scene(partitions, records, ends, tables, project(entries, partitions), beats(entries, partitions))
+    entries = [Entry(*record) for record in records.values()]
+    return Scene(partitions, records, ends, tables, project(entries, partitions), beats(entries))
 
 
 async def read_all(log: Log, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Record]:
@@ -102,7 +108,7 @@ def missing_values(scene: Scene, acknowledged: Iterable[bytes]) -> Iterator[str]
     for (topic, partition, _), record in scene.records.items():
         held[record.value] += 1
         alive[record.value] += topic == HEARTBEATS and partition == 0
-        if topic == HEARTBEATS and (said := reading(record.value)) is not None:
+        if topic == HEARTBEATS and (said := reading(record.value, record.headers)) is not None:
             proven.update((said.source, said.time, said.tenant, session) for session, _ in sessions_of(said))
     for value, times in Counter(acknowledged).items():
         said = reading(value)
@@ -116,9 +122,9 @@ def missing_values(scene: Scene, acknowledged: Iterable[bytes]) -> Iterator[str]
             yield f"acknowledged {times} times, in the log {held[value]} times: {value[:200]!r}"
 
 
-def reading(value: bytes) -> Reading | None:
+def reading(value: bytes, headers: Headers = ()) -> Reading | None:
     try:
-        return read(value)
+        return read(value, headers)
     except Refused:
         return None
 
@@ -133,24 +139,23 @@ def check_dispositions(scene: Scene) -> Iterator[str]:
         counted = sum(n for (topic, number, _), n in lifecycle.items() if (topic, number) == place_of(row))
         if row["topic"] == LIFECYCLE and counted != row["next_offset"]:
             yield f"{counted} dispositions in partition {row['partition']} at position {row['next_offset']}"
-    dead = Counter((topic, partition) for topic, partition, _ in scene.expected.dead_letters if topic == HEARTBEATS)
+    dead = Counter(place[:2] for place in scene.expected.dead_letters if place[0] == HEARTBEATS)
     counted_dead = Counter({key[:2]: n for key, n in found.items() if key[0] == HEARTBEATS and key[2] == "dead_letter"})
     if dead != counted_dead:
         yield f"dead heartbeats counted {dict(counted_dead)}, expected {dict(dead)}"
-    named = Counter(partition for key, told in scene.beats.items() for partition in [owner_of(key, scene)] * len(told))
+    known = {key_of(row) for row in scene.expected.history.values() if row["revision"] is not None}
+    named: Counter[int] = Counter()
+    for key in scene.beats.keys() & known:
+        named[key[0]] += len(scene.beats[key])
     for partition in range(scene.partitions):
         applied = found[HEARTBEATS, partition, "applied"]
         alive = sum(
-            (said := reading(record.value)) is not None and said.type == ALIVE
+            (said := reading(record.value, record.headers)) is not None and said.type == ALIVE
             for (topic, number, _), record in scene.records.items()
             if (topic, number) == (HEARTBEATS, partition)
         )
         if applied > named[partition] + alive:
             yield f"{applied} heartbeats applied in partition {partition}, which holds {named[partition] + alive}"
-
-
-def owner_of(key: tuple[str, str], scene: Scene) -> int:
-    return partition_of(*key, scene.partitions)
 
 
 def check_dead_letters(scene: Scene) -> Iterator[str]:
@@ -161,23 +166,32 @@ def check_dead_letters(scene: Scene) -> Iterator[str]:
     expected = {
         place: {
             **named.get(place, {}),
-            "reason": reason,
-            "appended_at": scene.records[place].appended_at,
-            "key": scene.records[place].key,
-            "value": scene.records[place].value[:DEAD_VALUE_BYTES_MAX],
-            "value_bytes": len(scene.records[place].value),
-            "resolution": None,
+            "reason": letter.reason,
+            "key": letter.entry.key,
+            "value": letter.entry.value[:DEAD_VALUE_BYTES_MAX],
+            "value_bytes": len(letter.entry.value),
+            "resolution": letter.resolution,
+            "mended": letter.mended,
+            "resolved": letter.resolved or (None, None),
+            "is_waiting": letter.waits,
         }
-        for place, reason in scene.expected.dead_letters.items()
+        for place, letter in scene.expected.dead_letters.items()
     }
-    yield from compare(expected, scene.tables["dead_letter"], lambda r: (r["topic"], r["partition"], r["offset"]))
+    found = [
+        row | {"resolved": (row["resolved_offset"], row["resolved_appended_at"]), "is_waiting": bool(row["waits"])}
+        for row in scene.tables["dead_letter"]
+    ]
+    yield from compare(expected, found, lambda row: (row["topic"], *row_place(row)))
 
 
 # --- I1, liveness --------------------------------------------------------------------------------------------------
 
 
 def check_last_seen(scene: Scene) -> Iterator[str]:
-    """Last-seen is no older than the newest heartbeat since the session is known, and no newer than all of them."""
+    """Last-seen is no older than the newest heartbeat since the session is known, and no newer than all of them.
+
+    A session that is opened, or reopened, by an event that comes after its `established` counts as seen by that, too.
+    """
     for row in scene.tables["current_session"]:
         key = key_of(row)
         live = scene.expected.live.get(key)
@@ -186,7 +200,7 @@ def check_last_seen(scene: Scene) -> Iterator[str]:
         began = live["established_appended_at"]
         told = [beat.appended_at for beat in scene.beats.get(key, [])]
         earliest = max([began, *(at.replace(microsecond=0) for at in told if at >= began)])
-        latest = max([began, *told])
+        latest = max([began, live["appended_at"], *told])
         if not earliest <= row["last_seen_at"] <= latest:
             yield f"{key} last seen at {row['last_seen_at']}, not within {earliest} to {latest}"
 
@@ -212,6 +226,42 @@ def check_slots(scene: Scene) -> Iterator[str]:
     yield from (f"slot {place} is negative" for place in slots if place[1] < 0)
 
 
+# --- what Sojourn decided ---------------------------------------------------------------------------------------------
+
+
+def check_decisions(scene: Scene) -> Iterator[str]:
+    """Every partition holds the bindings, gaps, settings and silences that its own log names."""
+    rules = scene.expected.rules.items()
+    brokers = [row for row in scene.tables["broker"] if row["partitioner"] is not None]
+    bound = {(row["partition"], row["source"]): (row["partitioner"], row["tenants"]) for row in brokers}
+    yield from differ(
+        "bound are", bound, {(at, source): to for at, one in rules for source, to in one.bindings.items()}
+    )
+    gaps = {(row["partition"], row["from_offset"], row["to_offset"]) for row in scene.tables["accepted_gap"]}
+    yield from differ("accepted gaps are", gaps, {(at, *gap) for at, one in rules for gap in one.gaps})
+    silent = {
+        (row["partition"], row["source"]): (row["silent_id"], row["silent_since"])
+        for row in scene.tables["broker"]
+        if row["silent_id"] is not None
+    }
+    yield from differ(
+        "silent are", silent, {(at, source): to for at, one in rules for source, to in one.silent.items()}
+    )
+    settings = {(row["partition"], row["tenant"]): row["setting"] for row in scene.tables["tenant_setting"]}
+    expected = {
+        (at, tenant): {name: value for name, value in setting.items() if value not in (None, {})}
+        for at, one in rules
+        for tenant, setting in one.settings.items()
+    }
+    yield from differ("settings are", settings, expected)
+
+
+def check_commands(scene: Scene) -> Iterator[str]:
+    """Every command is where the events about it have brought it."""
+    place = operator.itemgetter("partition", "tenant", "command_id")
+    yield from compare(scene.expected.commands, scene.tables["command"], place)
+
+
 # --- I2: live and history are the model's ---------------------------------------------------------------------------
 
 
@@ -222,8 +272,15 @@ def check_live(scene: Scene) -> Iterator[str]:
         yield f"the view of open sessions holds {len(seen)} of {len(scene.expected.live)}"
 
 
+def check_counts(scene: Scene) -> Iterator[str]:
+    """Hold the counters above the lists against the numbers of rows."""
+    columns = operator.itemgetter("tenant", "partition", "broker", "state")
+    counted = {columns(row): row["sessions"] for row in scene.tables["session_count"] if row["sessions"]}
+    yield from differ("counted are", counted, dict(Counter(map(columns, scene.tables["live_session"]))))
+
+
 def check_history(scene: Scene) -> Iterator[str]:
-    yield from compare(scene.expected.history, scene.tables["session_history"], lambda r: (r["partition"], r["offset"]))
+    yield from compare(scene.expected.history, scene.tables["session_history"], row_place)
 
 
 def check_digests(scene: Scene) -> Iterator[str]:
@@ -232,7 +289,7 @@ def check_digests(scene: Scene) -> Iterator[str]:
     digests: dict[str, set[bytes]] = defaultdict(set)
     for row in scene.tables["session_history"]:
         record = scene.records.get((LIFECYCLE, row["partition"], row["offset"]))
-        said = None if record is None else reading(record.value)
+        said = None if record is None else reading(record.value, record.headers)
         if said is not None:
             contents[row["digest"]].add(said.content)
             digests[said.content].add(row["digest"])
@@ -244,19 +301,18 @@ def check_superseded(scene: Scene) -> Iterator[str]:
     expected = {
         place: {
             "tenant": scene.expected.history[place]["tenant"],
-            "appended_at": scene.expected.history[place]["appended_at"],
-            "by_offset": offset,
-            "by_appended_at": scene.expected.history[place[0], offset]["appended_at"],
+            "by_offset": by[1],
+            "by_appended_at": by[2],
         }
-        for place, offset in scene.expected.superseded.items()
+        for place, by in scene.expected.superseded.items()
     }
-    yield from compare(expected, scene.tables["superseded"], lambda row: (row["partition"], row["offset"]))
+    yield from compare(expected, scene.tables["superseded"], row_place)
     ended = {
         place
         for place, row in scene.expected.history.items()
         if row["revision"] is not None and row["logout_at"] is not None and place not in expected
     }
-    listed = Counter((row["partition"], row["offset"]) for row in scene.tables["ended_session"])
+    listed = Counter(map(row_place, scene.tables["ended_session"]))
     if listed != Counter(ended):
         yield f"the list of ended sessions holds {len(listed)} of {len(ended)}"
 
@@ -266,8 +322,9 @@ def check_tenants(scene: Scene) -> Iterator[str]:
     if found.keys() != scene.expected.tenants:
         yield f"tenants {sorted(found)}, expected {sorted(scene.expected.tenants)}"
     for tenant, row in found.items():
-        first = scene.expected.history.get((row["partition"], row["offset"]))
-        if first is None or (first["tenant"], first["appended_at"]) != (tenant, row["appended_at"]):
+        record = scene.records.get((LIFECYCLE, row["partition"], row["offset"]))
+        said = None if record is None else reading(record.value, record.headers)
+        if record is None or said is None or (said.tenant, record.appended_at) != (tenant, row["appended_at"]):
             yield f"{tenant} is said to begin with a record that is not its own: {place_of(row)} {row['offset']}"
 
 
@@ -306,6 +363,7 @@ CHECKS: Final[tuple[Callable[[Scene], Iterator[str]], ...]] = (
     check_dispositions,
     check_dead_letters,
     check_live,
+    check_counts,
     check_history,
     check_digests,
     check_superseded,
@@ -313,31 +371,6 @@ CHECKS: Final[tuple[Callable[[Scene], Iterator[str]], ...]] = (
     check_last_seen,
     check_details,
     check_slots,
+    check_decisions,
+    check_commands,
 )
-
-
-# --- comparing -----------------------------------------------------------------------------------------------------
-
-
-def place_of(row: Row) -> tuple[str, int]:
-    return row.get("topic", LIFECYCLE), row["partition"]
-
-
-def key_of(row: Row) -> tuple[str, str]:
-    return row["tenant"], row["session_id"]
-
-
-def compare(
-    expected: Mapping[Place, Mapping[str, Any]], rows: Iterable[Row], place: Callable[[Row], Place]
-) -> Iterator[str]:
-    """Name the rows that are missing, invented, doubled or different from what is expected."""
-    found: dict[Place, Row] = {}
-    for row in rows:
-        if place(row) in found:
-            yield f"{place(row)} stands there twice"
-        found[place(row)] = row
-    yield from (f"{missing} is missing: {expected[missing]}" for missing in expected.keys() - found.keys())
-    yield from (f"{invented} is invented: {found[invented]}" for invented in found.keys() - expected.keys())
-    for where in expected.keys() & found.keys():
-        if wrong := differences(expected[where], found[where]):
-            yield f"{where} differs (expected, found): {wrong}"

@@ -9,16 +9,17 @@ import pytest
 from sojourn.events.embedded.database import Database
 from sojourn.events.embedded.log import EmbeddedLog, install
 from sojourn.projections import schema
-from tests.fault.harness import Forks, Machine
+from tests.conftest import open_folder
+from tests.fault.cluster import Cluster, fresh_topics
+from tests.fault.harness import Machine
 from tests.fault.workload import Workload
+from tests.forks import Forks, shared_forks
+from tests.kafka_server import KafkaServer, demand_kafka
 
 
 @pytest.fixture(scope="session")
-def forks() -> Iterator[Forks]:
-    """Import everything once for all processes of all tests."""
-    forks = Forks()
-    yield forks
-    forks.close()
+def forks() -> Forks:
+    return shared_forks()
 
 
 @pytest.fixture
@@ -32,6 +33,28 @@ async def machine(forks: Forks, database: Database, data_dir: Path) -> AsyncIter
     yield machine
     machine.close()
     await log.close()
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaServer]:
+    """Run one broker for all tests with workers; those that stop it start it again."""
+    demand_kafka()
+    with open_folder() as folder:
+        server = KafkaServer(folder)
+        server.start()
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+async def cluster(forks: Forks, database: Database, data_dir: Path, kafka: KafkaServer) -> AsyncIterator[Cluster]:
+    """Give a cluster with empty topics and an empty database."""
+    await schema.upgrade(database)
+    await fresh_topics(kafka)
+    cluster = Cluster(forks, data_dir, database, kafka)
+    yield cluster
+    cluster.close()
+    await cluster.log.close()
 
 
 @pytest.fixture

@@ -5,25 +5,21 @@ import contextlib
 import os
 import select
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import psycopg
 
 from sojourn.events.embedded.database import Database
-from sojourn.events.embedded.log import EmbeddedLog
-from sojourn.events.log import Append, Record
+from sojourn.events.log import Append, Log, Record
 from sojourn.events.publisher import Publisher, route
 from sojourn.events.topics import HEARTBEATS, LIFECYCLE
 from tests.fault.checker import check, read_all
-from tests.fault.up_process import FLUSH_SECONDS, Reap, Start
 from tests.fault.workload import Workload
+from tests.forks import FLUSH_SECONDS, Forks, Reap, Start
 from tests.integration.command import free_port
 
 SECONDS_MAX = 60  # everything waited for here takes a second on an idle machine
@@ -56,43 +52,25 @@ WHERE seconds <> 0 AND (partition, page * 256 + word) NOT IN (SELECT partition, 
 """
 
 
-def rounds(default: int) -> int:
-    """Return how often to do it: ten times as often in `make test-full`."""
-    return default * 10 if _FULL else default
+def rounds(default: int, full: int | None = None) -> int:
+    """Return how often to do it: in `make test-full` ten times as often, or as often as `full` says."""
+    return (full or default * 10) if _FULL else default
 
 
-async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = SECONDS_MAX) -> None:
-    """Poll for what does not tell when it happens."""
+async def until(
+    condition: Callable[[], Awaitable[bool]],
+    what: str,
+    process: "Process | None" = None,
+    seconds: float = SECONDS_MAX,
+) -> None:
+    """Poll for what does not tell when it happens; `process` is whose output tells why it did not."""
     try:
         async with asyncio.timeout(seconds):
             while not await condition():  # noqa: ASYNC110 - see above
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
-        raise AssertionError(f"waited in vain until {what}") from None
-
-
-class Forks:
-    """The process that all others are forked from (`up_process.py`)."""
-
-    def __init__(self) -> None:
-        self._parent = subprocess.Popen(
-            [sys.executable, "-m", "tests.fault.up_process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=Path(__file__).parents[2],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-
-    def answer(self, order: Start | Reap) -> int:
-        assert self._parent.stdin is not None
-        assert self._parent.stdout is not None
-        self._parent.stdin.write(msgspec.json.encode(order) + b"\n")
-        self._parent.stdin.flush()
-        return int(self._parent.stdout.readline())
-
-    def close(self) -> None:
-        """End it, and with it all that it started."""
-        self._parent.communicate()
+        wrote = "" if process is None else f"; the process wrote: {process.output}"
+        raise AssertionError(f"waited in vain until {what}{wrote}") from None
 
 
 class Process:
@@ -129,7 +107,7 @@ class Process:
 
     async def ended(self, seconds: float = SECONDS_MAX) -> int:
         """Wait for its end and return its exit code, or minus the signal that ended it."""
-        await until(self._look, f"process {self.number} ends; it wrote: {self.output}", seconds)
+        await until(self._look, f"process {self.number} ends", self, seconds)
         return self._reap()
 
     async def _look(self) -> bool:
@@ -147,7 +125,7 @@ class Process:
             assert not self.has_ended or text in self.output, self.output
             return text in self.output
 
-        await until(said, f"process {self.number} says {text!r}")
+        await until(said, f"process {self.number} says {text!r}", self)
 
     def close(self) -> None:
         """End it, if it has not ended, and let go of it."""
@@ -166,7 +144,7 @@ class Process:
 class Machine:
     """A data directory, its processes, and all that publishers sent to it and were told."""
 
-    def __init__(self, forks: Forks, data_dir: Path, database: Database, log: EmbeddedLog) -> None:
+    def __init__(self, forks: Forks, data_dir: Path, database: Database, log: Log) -> None:
         self.data_dir, self.database, self.log = data_dir, database, log
         self.started_at = datetime.now(UTC)
         self.sent: list[bytes] = []
@@ -265,7 +243,7 @@ class Machine:
                 return all(found.get(place, -1) >= end for place, end in ends.items())
             return False
 
-        await until(is_applied, f"all is applied; positions have to reach {ends}; the process wrote: {process.output}")
+        await until(is_applied, f"the positions reach {ends}", process)
 
     async def positions(self) -> dict[tuple[str, int], int]:
         async with await self.database.connect() as connection:
@@ -280,16 +258,20 @@ class Machine:
         await self.check()
 
     async def check(self) -> None:
-        """Ask the checker; after a stop no slot that is free holds a time; and only publishers have filled the log."""
-        await check(self.database, self.log, self.acknowledged)
-        async with await self.database.connect() as connection:
-            stale = await (await connection.execute(_STALE)).fetchall()
-        assert not stale, f"free slots that hold a time (partition, slot, seconds): {stale}"
+        """Check the tables; and only publishers have filled the log."""
+        await self.check_tables()
         held = Counter([record.value async for record in self.records(LIFECYCLE)])
         partitions = await self.log.partitions(LIFECYCLE)
         sent = [*self._appended, *(append for value in self.sent for append in route(value, partitions))]
         invented = held - Counter([append.value for append in sent if append.topic == LIFECYCLE])
         assert not invented, f"in the log more often than sent: {invented}"
+
+    async def check_tables(self) -> None:
+        """Ask the checker; after a stop no slot that is free holds a time."""
+        await check(self.database, self.log, self.acknowledged)
+        async with await self.database.connect() as connection:
+            stale = await (await connection.execute(_STALE)).fetchall()
+        assert not stale, f"free slots that hold a time (partition, slot, seconds): {stale}"
 
     async def records(self, topic: str) -> AsyncIterator[Record]:
         """Return all records of a topic."""

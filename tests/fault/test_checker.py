@@ -3,22 +3,36 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
-from typing import Any, LiteralString, cast
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, LiteralString, cast
 
 import psycopg
 import pytest
 
 from sojourn.consumers.host import Host
+from sojourn.events.codec import encode
+from sojourn.events.decision_data import DeadLetterResolvedData, DisconnectRequestedData, TenantConfiguredData
+from sojourn.events.decisions import (
+    broker_silent,
+    dead_letter_resolved,
+    disconnect_requested,
+    gap_accepted,
+    lost,
+    lost_ended,
+    source_bound,
+    tenant_configured,
+)
 from sojourn.events.embedded.database import Database
 from sojourn.events.embedded.log import EmbeddedLog, install
 from sojourn.events.log import Append, Log
 from sojourn.events.publisher import Publisher
 from sojourn.events.topics import HEARTBEATS, LIFECYCLE, session_key, session_partition
+from sojourn.events.types import PartitionEvent, SessionEvent
 from sojourn.projections import schema
 from tests.fault.checker import check
 from tests.integration.command import EVENTS
 
+NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 OFTEN_SECONDS = 0.02  # until the host has read all
 
 
@@ -99,7 +113,68 @@ async def publish_all(log: EmbeddedLog) -> list[bytes]:
     partitions = await log.partitions(LIFECYCLE)
     elsewhere = (session_partition("acme", "s-1001", partitions) + 1) % partitions
     await log.append([Append(LIFECYCLE, elsewhere, session_key("acme", "s-1001"), published[0])])
-    return [*published, *lines("examples"), published[0]]
+    decided = [*await publish_decisions(log, partitions), *await publish_losses(log, partitions)]
+    return [*published, *lines("examples"), published[0], *decided, *await publish_letters(log, partitions)]
+
+
+async def publish_decisions(log: EmbeddedLog, partitions: int) -> list[bytes]:
+    """Bind a broker to crc32, publish a session as it does, in both partitions, and accept a gap."""
+    bound, gap = source_bound("/brokers/crc", "crc32", NOW), gap_accepted(3, 7, 9, reason="", who="me", at=NOW)
+    decisions = [encode(bound), encode(gap)]
+    await Publisher(log).publish(decisions)
+    begun, beat = (later(value, 0, source="/brokers/crc", subject="s-1002") for value in lines("examples")[1:3])
+    by_crc32, by_murmur2 = (session_partition("acme", "s-1002", partitions, name) for name in ("crc32", "murmur2"))
+    assert by_crc32 != by_murmur2
+    key = session_key("acme", "s-1002")
+    appends = [Append(LIFECYCLE, place, key, begun) for place in (by_crc32, by_murmur2)]
+    await log.append([*appends, Append(HEARTBEATS, by_crc32, key, beat)])
+    return [*decisions, begun, begun, beat]
+
+
+async def publish_losses(log: EmbeddedLog, partitions: int) -> list[bytes]:
+    """Lose two sessions, one of them for good, ask for one to be disconnected, and tell what holds for a tenant."""
+    soon = datetime.now(UTC) + timedelta(hours=1)  # later than any sign of life, or the owner would find them again
+    losses = [lost("acme", session, soon, soon + timedelta(seconds=90), 90, 7) for session in ("s-1004", "s-2001")]
+    ended = lost_ended("acme", "s-2001", losses[1].id, (soon, soon + timedelta(seconds=90)), 1800)
+    asked = DisconnectRequestedData("c-1", "disconnect", "/brokers/eu-2", "maintenance", "ada", soon)
+    asking = disconnect_requested("acme", "s-1004", asked, NOW)
+    of_sessions: list[SessionEvent] = [*losses, ended, asking]
+    of_partition: list[PartitionEvent] = [
+        tenant_configured("acme", TenantConfiguredData(internal_networks=["192.0.2.0/24"]), NOW),
+        broker_silent("/brokers/quiet", 4, NOW, NOW + timedelta(seconds=90), 7),
+    ]
+    appends = [
+        Append(LIFECYCLE, session_partition("acme", event.subject, partitions), None, encode(event))
+        for event in of_sessions
+    ] + [Append(LIFECYCLE, 4, None, encode(event)) for event in of_partition]
+    await log.append(appends)
+    return [append.value for append in appends]
+
+
+async def publish_letters(log: EmbeddedLog, partitions: int) -> list[bytes]:
+    """Publish a session whose beginning cannot be read, and resolve that; and one that goes on waiting."""
+    sent = []
+    resolutions: dict[str, Literal["requeued", "discarded"] | None] = {
+        "s-3000": "requeued",
+        "s-3001": None,
+        "s-3002": "discarded",
+    }
+    for session, resolution in resolutions.items():
+        place, key = session_partition("acme", session, partitions), session_key("acme", session)
+        begun, ended = (later(value, 0, subject=session) for value in (lines("examples")[1], lines("examples")[6]))
+        spoilt = begun.replace(b'"client_ip"', b'"client"')
+        (offset,) = await log.append([Append(LIFECYCLE, place, key, spoilt)])
+        (record,) = (await log.read(LIFECYCLE, place, offset, records_max=1)).records
+        values = [ended]
+        if resolution is not None:
+            value = begun if resolution == "requeued" else None
+            data = DeadLetterResolvedData(
+                LIFECYCLE, place, offset, record.appended_at, resolution, "mended", "ada", value
+            )
+            values.append(encode(dead_letter_resolved(data, NOW)))
+        await log.append([Append(LIFECYCLE, place, key, value) for value in values])
+        sent += [spoilt, *values]
+    return sent
 
 
 async def complaint(database: Corrupted, log: Log, acknowledged: list[bytes]) -> str:
@@ -112,6 +187,7 @@ async def complaint(database: Corrupted, log: Log, acknowledged: list[bytes]) ->
 
 
 CORRUPTIONS: list[tuple[str, LiteralString]] = [
+    ("check_counts", "UPDATE sojourn_v1.session_count SET sessions = sessions + 1"),
     ("check_live", "DELETE FROM sojourn_v1.live_session WHERE session_id = 's-1004'"),
     ("check_live", "UPDATE sojourn_v1.live_session SET user_name = 'Eve' WHERE session_id = 's-1004'"),
     ("check_live", "UPDATE sojourn_v1.live_session SET login_at = login_at + interval '1 us' WHERE tenant = 'globex'"),
@@ -139,6 +215,22 @@ CORRUPTIONS: list[tuple[str, LiteralString]] = [
     ("check_last_seen", "UPDATE sojourn_v1.liveness_page SET seen = '\\x7f' || substr(seen, 2)"),
     ("check_details", "DELETE FROM sojourn_v1.live_detail"),
     ("check_details", "UPDATE sojourn_v1.live_detail SET session_id = 's-9' WHERE tenant = 'acme'"),
+    ("check_decisions", "UPDATE sojourn_v1.broker SET partitioner = 'murmur2' WHERE partition = 3"),
+    ("check_decisions", "DELETE FROM sojourn_v1.broker WHERE source = '/brokers/crc'"),
+    ("check_decisions", "DELETE FROM sojourn_v1.accepted_gap"),
+    ("check_decisions", "UPDATE sojourn_v1.broker SET tenants = '{acme}' WHERE source = '/brokers/crc'"),
+    ("check_decisions", "UPDATE sojourn_v1.broker SET silent_id = NULL WHERE source = '/brokers/quiet'"),
+    ("check_decisions", "DELETE FROM sojourn_v1.tenant_setting"),
+    ("check_live", "UPDATE sojourn_v1.live_session SET state = 'active' WHERE state = 'lost'"),
+    ("check_live", "UPDATE sojourn_v1.live_session SET ended_after = NULL WHERE session_id = 's-1004'"),
+    ("check_history", "UPDATE sojourn_v1.session_history SET ended_before = NULL WHERE reason = 'lost'"),
+    ("check_history", "UPDATE sojourn_v1.session_history SET online_seconds = 0 WHERE reason = 'lost'"),
+    ("check_history", "DELETE FROM sojourn_v1.session_history WHERE disposition = 'parked'"),
+    ("check_commands", "UPDATE sojourn_v1.command SET state = 'confirmed'"),
+    ("check_commands", "DELETE FROM sojourn_v1.command"),
+    ("check_dead_letters", "UPDATE sojourn_v1.dead_letter SET resolution = NULL WHERE resolution = 'released'"),
+    ("check_dead_letters", "UPDATE sojourn_v1.dead_letter SET mended = NULL"),
+    ("check_dead_letters", "UPDATE sojourn_v1.dead_letter SET waits = NULL WHERE session_id = 's-3001'"),
     ("check_slots", "UPDATE sojourn_v1.live_session SET slot = 7, partition = 0"),
 ]
 
@@ -176,7 +268,7 @@ async def test_the_checker_misses_an_acknowledged_value_that_the_log_does_not_ho
     await project_all(database, log)
     await check(database, log, published[1:])
 
-    for lost in (
+    for value in (
         later(published[0], 1),
         published[0],  # acknowledged twice, held once
         later(published[2], 1),
@@ -185,4 +277,4 @@ async def test_the_checker_misses_an_acknowledged_value_that_the_log_does_not_ho
         b"not held",
     ):
         with pytest.raises(AssertionError, match="unacknowledged"):
-            await check(database, log, [*published, lost])
+            await check(database, log, [*published, value])

@@ -11,7 +11,7 @@ from sojourn.consumers.killpoints import KILL_POINTS
 from tests.fault.harness import Machine, rounds
 from tests.fault.workload import Workload
 
-KILLS = rounds(40)
+KILLS = rounds(2 * len(KILL_POINTS), 400)
 NTH_MAX = 12  # of all partitions, each is the one that is interrupted
 
 

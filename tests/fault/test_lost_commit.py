@@ -8,7 +8,7 @@ from tests.fault.harness import Machine, Process, rounds, until
 from tests.fault.proxy import CommitProxy, Fault, commit_proxy
 from tests.fault.workload import Workload
 
-LOST: int = rounds(6)  # transactions of each topic whose COMMIT goes missing
+LOST: int = rounds(3, 60)  # transactions of each topic whose COMMIT goes missing
 TOPICS = ("lifecycle", "heartbeats")
 
 

@@ -1,7 +1,8 @@
-"""Fault 9, without parking: bad records among good ones. Each is a dead letter with its reason; all else flows."""
+"""Fault 9: bad records among good ones. Each is a dead letter with its reason; all else flows, but its session."""
 
 import json
 import random
+import signal
 from collections import defaultdict
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ from sojourn.events.codec import REASONS
 from sojourn.events.log import Append, Headers
 from sojourn.events.topics import HEARTBEATS, LIFECYCLE, session_key, session_partition
 from tests.fault.checker import DEAD_VALUE_BYTES_MAX
-from tests.fault.harness import Machine
+from tests.fault.harness import Machine, until
 from tests.fault.workload import Workload
 from tests.integration.command import EVENTS
 
@@ -66,7 +67,7 @@ POISON: Final[dict[bytes, str]] = {
     event() + b"}": "not_json",
     event().replace(b'"1.0"', b"NaN"): "not_json",
     event(type="sojourn.session.exploded.v1"): "unknown_type",
-    event(type="sojourn.session.lost.v1"): "unknown_type",
+    event(type="sojourn.session.lost.v1"): "missing_field",
     event(type="x" * 900_000): "unknown_type",
     event(type=None): "missing_field",
     event(data=None): "missing_field",
@@ -94,6 +95,14 @@ POISON: Final[dict[bytes, str]] = {
 SURROGATE: Final = event().replace(b"Ada", b"\\ud800")
 
 
+# What no bytes alone come to: bindings, decisions about letters, and the database's own objections.
+ELSEWHERE: Final = {
+    "tenant_mismatch", "wrong_source", "unbound_source", "wrong_letter", "parked", "refused_by_database",
+}  # fmt: skip
+
+AVRO: Final[Headers] = (("content-type", b"application/cloudevents+avro"),)
+
+
 Letters = dict[tuple[bytes, int], set[str]]
 
 
@@ -116,7 +125,7 @@ async def test_every_bad_record_is_a_dead_letter_with_its_reason_and_all_others_
     wanted = {kept(value): {reason} for value, reason in [*expected.items(), *astray.items()]}
     assert {place: letters.get(place) for place in wanted} == wanted
     assert all(kept(value) in letters for value in noise)
-    assert set().union(*letters.values()) == set(REASONS) - {"tenant_mismatch"}  # no credential names a tenant yet
+    assert set().union(*letters.values()) == set(REASONS) - ELSEWHERE
     assert await process.stops() == 0, process.output
     assert "partition.retry" not in process.output
     await machine.check()
@@ -131,10 +140,54 @@ async def test_dead_letters_of_any_bytes_are_listed_whole(machine: Machine) -> N
 
     assert await rows.ended() == 0, rows.output
     assert await table.ended() == 0, table.output
-    letters = len(POISON) + 1 + 4
+    letters = len(POISON) + 1 + 5
     assert [json.loads(line)["topic"] for line in rows.output.splitlines()].count(LIFECYCLE) == letters - 2
     assert len(table.output.splitlines()) == letters + 2
     assert table.output.splitlines()[-1] == f"{letters} dead letters"
+
+
+async def test_a_session_waits_behind_its_bad_record_through_a_kill_and_its_resolution_is_relayed_once(
+    machine: Machine,
+) -> None:
+    partition = session_partition("acme", "poison", await machine.log.partitions(LIFECYCLE))
+    key = session_key("acme", "poison")
+    end = event(id="poison-2", type="sojourn.session.destroyed.v1", data={"reason": "logoff"})
+    process = await machine.running_up()
+    await machine.publish([event(subject="another")])  # the tenant is known before its session is held up
+    await machine.applied(process)
+    await machine.append([Append(LIFECYCLE, partition, key, value) for value in (with_data(client_ip="no"), end)])
+    await machine.applied(process)
+    process.signal(signal.SIGKILL)
+    await process.ended()
+
+    mended = machine.data_dir.with_name("mended.json")
+    mended.write_bytes(event())
+    place = f"lifecycle@{partition}:0"
+    asked = machine.sojourn("dead-letters", "requeue", place, "--reason", "mended", "--value", str(mended))
+    assert await asked.ended() == 0, asked.output
+    process = machine.up("relay.appended")
+    assert await process.ended() == -signal.SIGKILL, process.output
+    process = await machine.running_up()
+    await until(lambda: counts(machine, applied=4, duplicate=1), "the decision was read twice", process)
+
+    assert await process.stops() == 0, process.output
+    assert await newest(machine, "poison") == (2, "ended", "u-1")
+    await machine.check_tables()
+
+
+async def counts(machine: Machine, **expected: int) -> bool:
+    async with await machine.database.connect() as connection:
+        query = "SELECT disposition, sum(records) FROM sojourn_v1.disposition GROUP BY 1 HAVING sum(records) <> 0"
+        return {name: int(count) async for name, count in await connection.execute(query)} == expected
+
+
+async def newest(machine: Machine, session: str) -> Any:
+    query = (
+        "SELECT revision, state, user_id FROM sojourn_v1.session_history WHERE session_id = %s ORDER BY revision DESC"
+        " NULLS LAST LIMIT 1"
+    )
+    async with await machine.database.connect() as connection:
+        return await (await connection.execute(query, (session,))).fetchone()
 
 
 async def test_a_lifecycle_event_among_the_heartbeats_is_a_dead_letter(machine: Machine) -> None:
@@ -162,7 +215,7 @@ async def dead_letters(machine: Machine) -> Letters:
 
 
 async def append_where_no_publisher_would(machine: Machine, established: bytes) -> dict[bytes, str]:
-    """Append four records past the publisher, with odd keys and headers; return the reason of each."""
+    """Append five records past the publisher, with odd keys and headers; return the reason of each."""
     said = json.loads(established)
     right = session_partition(said["tenant"], said["subject"], await machine.log.partitions(LIFECYCLE))
     misplaced, beat = established + b" ", established.replace(b"established", b"heartbeat")
@@ -170,9 +223,10 @@ async def append_where_no_publisher_would(machine: Machine, established: bytes) 
     appends = [
         Append(LIFECYCLE, (right + 1) % 12, session_key(said["tenant"], said["subject"]), misplaced),
         Append(LIFECYCLE, right, b"\0\xff", beat.replace(b'"data"', b'"dota"')),
+        Append(LIFECYCLE, 2, None, b"\0avro", AVRO),
         Append(HEARTBEATS, 3, None, b"\xff" * 7000, odd),
         Append(HEARTBEATS, 4, b"\xff" * 3000, b" " * (3 << 20)),
     ]
     await machine.append(appends)
-    reasons = ("wrong_partition", "unknown_type", "not_utf8", "too_large")
+    reasons = ("wrong_partition", "unknown_type", "bad_content_type", "not_utf8", "too_large")
     return {append.value: reason for append, reason in zip(appends, reasons, strict=True)}

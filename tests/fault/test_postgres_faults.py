@@ -80,8 +80,10 @@ async def test_connect_waits_while_the_server_recovers_from_a_killed_backend(
     database: Database, data_dir: Path
 ) -> None:
     await store(database, 1)
-    async with await database.connect() as victim:
+    async with await database.connect() as victim, await database.connect() as witness:
         kill(victim.info.backend_pid)
+        with pytest.raises(psycopg.OperationalError):  # the server has noticed, and ends everybody
+            await witness.execute("SELECT pg_sleep(60)")
 
         assert await stored(database) == [1]
         with pytest.raises(psycopg.OperationalError):

@@ -14,7 +14,7 @@ from sojourn.events.topics import HEARTBEATS, LIFECYCLE
 from tests.fault.harness import Machine, Process, rounds, until
 from tests.fault.workload import Workload
 
-KILLS: int = rounds(5)
+KILLS: int = rounds(3, 50)
 WRITE_LINES: int = 12  # what a pipeline hands over at once
 WRITE_SECONDS: float = 0.02  # between that
 

@@ -12,10 +12,10 @@ from tests.fault.harness import Machine, Process, note, rounds, until
 from tests.fault.workload import Workload
 from tests.integration.server_processes import kill_server, postmaster
 
-RESTARTS: int = rounds(3)
-CUTS: int = rounds(6)
-POWER_CUTS: int = rounds(4)
-LINES: int = 3000  # of each publisher; more than it gets acknowledged before the power goes
+RESTARTS: int = rounds(2, 30)
+CUTS: int = rounds(4, 60)
+POWER_CUTS: int = rounds(2, 40)
+LINES: int = 10_000  # of each publisher; more than it gets acknowledged before the power goes, however slow the rest
 SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT, "killed": signal.SIGKILL}
 
 
@@ -66,6 +66,7 @@ async def cut_connections(machine: Machine, draw: random.Random) -> None:
 
 @pytest.mark.timeout(60 + 20 * POWER_CUTS)
 async def test_after_a_loss_of_power_all_that_was_acknowledged_is_there(machine: Machine, tmp_path: Path) -> None:
+    draw = random.Random(POWER_CUTS)
     for number in range(POWER_CUTS):
         workloads = [Workload(10 * number + publisher, machine.started_at) for publisher in range(2)]
         sent = [workload.chunk(LINES) for workload in workloads]
@@ -76,7 +77,7 @@ async def test_after_a_loss_of_power_all_that_was_acknowledged_is_there(machine:
             machine.publisher(note(values, path.with_suffix(".sent")), path)
             for values, path in zip(sent, notes, strict=True)
         ]
-        await under_way(up, notes, committed=5 + 20 * number)
+        await under_way(up, notes, draw.randint(1, 80))
 
         for process in (up, *publishers):
             process.signal(signal.SIGKILL)
@@ -100,4 +101,4 @@ async def under_way(up: Process, notes: list[Path], committed: int) -> None:
         told = all(path.exists() and path.stat().st_size for path in notes)
         return told and up.hits.count("lifecycle.committed") >= committed and "heartbeats.written" in up.hits
 
-    await until(is_so, f"both publish and `up` projects; it wrote: {up.output}")
+    await until(is_so, "both publish and `up` projects", up)

@@ -41,7 +41,7 @@ async def committed_at_least(process: Process, batches: int) -> None:
     async def is_so() -> bool:
         return process.hits.count("lifecycle.committed") >= batches
 
-    await until(is_so, f"{batches} batches are committed")
+    await until(is_so, f"{batches} batches are committed", process)
 
 
 async def test_a_stop_writes_the_heartbeats_that_were_in_memory(machine: Machine, workload: Workload) -> None:

@@ -1,8 +1,8 @@
-"""Processes of Sojourn that fault tests end.
+"""Processes of Sojourn that tests run and fault tests end.
 
 They are forked from one that has imported everything: a start of Python takes two seconds, a fork none.
-`sojourn …` runs through the real command line. What tests add to it is added here, after the fork: a listener at the
-kill points, and flushes that come often.
+`sojourn …` runs through the real command line. What fault tests add to it is added here, after the fork: a listener at
+the kill points, and flushes that come often.
 """
 
 import asyncio
@@ -17,41 +17,30 @@ from typing import Any, Final
 import msgspec
 
 # Imported before the fork, for the children.
+import sojourn.console.disconnect
+import sojourn.console.export
+import sojourn.console.log
 import sojourn.console.publish
-import sojourn.console.up  # noqa: F401
+import sojourn.console.replay
+import sojourn.console.up
+import sojourn.console.worker  # noqa: F401
 from sojourn.console import cli
-from sojourn.consumers import killpoints, partition
+from sojourn.consumers import killpoints, partition, sweep
+from sojourn.consumers.kafka import transport
 from sojourn.events.embedded.database import open_database
 from sojourn.events.embedded.log import EmbeddedLog
 from sojourn.events.errors import SojournError
 from sojourn.events.publisher import Publisher
 from sojourn.events.settings import Settings
 from sojourn.projections import store
+from tests.forks import Reap, Start
 
-FLUSH_SECONDS: Final = 0.2  # of the five that users have; liveness is written while something happens
 TRANSACTION_SECONDS: Final = 3  # of the thirty after which a stopped projector's transaction is taken from it
+METADATA_SECONDS: Final = 2.0  # of the twenty within which a worker notices that partitions were added
+TIMEOUT_SECONDS: Final = 7 * 86400  # nobody is lost but where a test configures its tenant
+SILENT_BEATS: Final = 100_000
 CHUNK_LINES: Final = 20  # a recording publisher is killed between and within many small appends
 PAUSE_SECONDS: Final = 0.01  # between them: as long as an append takes
-
-
-class Start(msgspec.Struct, tag="start"):
-    """What to run: `sojourn` with these arguments, or a publisher that notes what was acknowledged."""
-
-    kind: str
-    arguments: list[str]
-    environ: dict[str, str] = {}
-    output: str = os.devnull
-    hits: str = os.devnull
-    point: str | None = None
-    nth: int = 1
-    signal: int = signal.SIGKILL
-    flush_seconds: float = FLUSH_SECONDS
-
-
-class Reap(msgspec.Struct, tag="reap"):
-    """Ask for the exit status of a process that has ended."""
-
-    process: int
 
 
 def listen_at_points(order: Start) -> None:
@@ -68,12 +57,21 @@ def listen_at_points(order: Start) -> None:
     killpoints.listeners.append(reached)
 
 
+def run_command(order: Start) -> int:
+    sys.argv = ["sojourn", *order.arguments]
+    return cli.main()
+
+
 def run_sojourn(order: Start) -> int:
     listen_at_points(order)
     vars(partition)["FLUSH_SECONDS"] = order.flush_seconds
+    vars(sweep)["TIMEOUT_SECONDS"] = TIMEOUT_SECONDS
+    vars(sweep)["SILENT_BEATS"] = SILENT_BEATS
     vars(store)["TRANSACTION_SECONDS_MAX"] = TRANSACTION_SECONDS
-    sys.argv = ["sojourn", *order.arguments]
-    return cli.main()
+    vars(transport)["SESSION_SECONDS"] = order.session_seconds
+    vars(transport)["HEARTBEAT_SECONDS"] = order.session_seconds / 6
+    vars(transport)["METADATA_SECONDS_MAX"] = METADATA_SECONDS
+    return run_command(order)
 
 
 def run_publisher(order: Start) -> int:
@@ -99,7 +97,11 @@ async def _publish(data_dir: Path, lines: list[bytes], acknowledged: Path) -> No
         await database.close()
 
 
-KINDS: Final[dict[str, Callable[[Start], int]]] = {"sojourn": run_sojourn, "publisher": run_publisher}
+KINDS: Final[dict[str, Callable[[Start], int]]] = {
+    "command": run_command,
+    "sojourn": run_sojourn,
+    "publisher": run_publisher,
+}
 
 
 def become(order: Start) -> int:
@@ -107,11 +109,12 @@ def become(order: Start) -> int:
     os.setsid()  # the tests' Ctrl-C is not the child's
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if order.kind == "command":
+        os.environ.clear()
     os.environ.update(order.environ)
-    output = os.open(order.output, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for opened, descriptor in ((nothing, 0), (output, 1), (output, 2)):
-        os.dup2(opened, descriptor)
+    os.dup2(os.open(order.input, os.O_RDONLY), 0)
+    for descriptor, path in ((1, order.output), (2, order.errors or order.output)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), descriptor)
     try:
         return KINDS[order.kind](order)
     except SojournError as error:

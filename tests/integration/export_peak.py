@@ -20,7 +20,7 @@ def made_up(rows: int) -> sa.Select[Any]:
         "tenant": sa.literal("acme"),
         "session_id": sa.func.md5(sa.cast(number, sa.Text)),
         "user_name": sa.literal("Ada Byron ") + sa.cast(number, sa.Text),
-        "login_at": sa.cast(sa.null(), sa.TIMESTAMP(timezone=True)),
+        **dict.fromkeys(("login_at", "ended_after", "ended_before"), sa.cast(sa.null(), sa.TIMESTAMP(timezone=True))),
         "logout_at": sa.cast(HISTORY_DAY, sa.TIMESTAMP(timezone=True)) + number * sa.cast("0.8 seconds", sa.Interval),
         "online_seconds": sa.cast(number, sa.Double),
         "revision": sa.cast(2, sa.Integer),

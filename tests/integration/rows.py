@@ -47,6 +47,19 @@ _HISTORY: Final[dict[str, Any]] = {
     "revision": 2,
 }
 
+# What the projector adds for each session; see sql/apply_stage.sql.
+_COUNT: Final = """
+    INSERT INTO sojourn_v1.session_count AS c VALUES (%(tenant)s, %(partition)s, %(broker)s, %(state)s, 1)
+    ON CONFLICT (tenant, partition, broker, state) DO UPDATE SET sessions = c.sessions + 1
+"""
+_KNOW: Final = """
+    INSERT INTO sojourn_v1.known_name
+    SELECT %(tenant)s, kind, id, md5(name)::uuid, name
+    FROM (VALUES ('user', %(user_id)s, %(user_name)s), ('desktop', %(desktop_id)s, %(desktop_name)s))
+        AS known (kind, id, name)
+    ON CONFLICT DO NOTHING
+"""
+
 
 async def insert_tenant(connection: psycopg.AsyncConnection[Any], tenant: str) -> None:
     """Let a tenant exist."""
@@ -59,16 +72,20 @@ async def insert_tenant(connection: psycopg.AsyncConnection[Any], tenant: str) -
 
 async def insert_live(connection: psycopg.AsyncConnection[Any], tenant: str, session_id: str, **columns: Any) -> None:
     """Let a session be open."""
-    await _insert(
-        connection, "sojourn_v1.live_session", {**_LIVE, "tenant": tenant, "session_id": session_id, **columns}
-    )
+    lost = {"lost_at": HISTORY_DAY} if columns.get("state") == "lost" else {}
+    row = {**_LIVE, "tenant": tenant, "session_id": session_id, **lost, **columns}
+    await _insert(connection, "sojourn_v1.live_session", row)
+    await connection.execute(_COUNT, row)
+    await connection.execute(_KNOW, row)
 
 
 async def insert_history(
     connection: psycopg.AsyncConnection[Any], tenant: str, session_id: str, **columns: Any
 ) -> None:
     """Add a row of history: a session that ended, unless `columns` say something else."""
-    row = {**_HISTORY, "tenant": tenant, "session_id": session_id, **columns}
+    row: dict[str, Any] = {**_HISTORY, "tenant": tenant, "session_id": session_id, **columns}
+    if row["revision"] is not None and row["user_name"] is not None:
+        await connection.execute(_KNOW, row)
     await connection.execute("SELECT sojourn_v1.ensure_history_month(%s)", [row["appended_at"].date()])
     await _insert(connection, "sojourn_v1.session_history", row)
 

@@ -216,7 +216,7 @@ def test_what_the_database_does_not_hold_is_said_with_what_to_do(
         "sessions": tenant,
         "history": tenant,
         "export": tenant,
-        "place": "no dead letter stands there; `sojourn dead-letters list` shows all: 'lifecycle@99:0'",
+        "place": "no dead letter stands there; `sojourn dead-letters list --all` shows all: 'lifecycle@99:0'",
         "short": "the position must name each of the 12 partitions once: [11]",
     }
     assert list(tmp_path.iterdir()) == []

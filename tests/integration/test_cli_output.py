@@ -119,9 +119,11 @@ def test_nothing_to_show_says_why_and_what_next(run: Run, up: Command, data_dir:
     assert nobody == "nobody is connected; `sojourn history` lists the sessions that have ended\n"
     assert nothing_ended == "no session has ended yet; --open adds those that are open\n"
     assert filtered == "no session matches; leave filters out to see more\n"
-    assert no_letters == "no dead letters: all that was applied so far could be read\n"
+    assert no_letters == (
+        "no open dead letters; `sojourn dead-letters list --all` shows those that were resolved, too\n"
+    )
     assert "\nnobody applies what is published: start `sojourn up`\n" in not_up
-    assert not_up.endswith("\ndispositions: none yet\nheartbeats: none yet\n")
+    assert not_up.endswith("\ndispositions: none yet\nheartbeats: none yet\nnothing is known to be complete yet\n")
 
 
 JSON_COMMANDS: Final = {

@@ -55,7 +55,8 @@ async def acme(migrated: psycopg.AsyncConnection[Any]) -> psycopg.AsyncConnectio
         """,
         {"rows": DAYS * A_DAY - 1, "per_day": A_DAY},
     )
-    await insert_history(migrated, "acme", "s-orphan", offset=1000, user_id=None, login_at=None, online_seconds=None)
+    unknown = dict.fromkeys(("user_id", "user_name", "login_at", "online_seconds"))
+    await insert_history(migrated, "acme", "s-orphan", offset=1000, **unknown)
     for topic, partition, offset in (("lifecycle", 0, 123), ("lifecycle", 1, 98), ("heartbeats", 0, 5)):
         await migrated.execute(
             "INSERT INTO sojourn_v1.position VALUES (%s, %s, 1, %s, NULL, NULL, NULL, now())",

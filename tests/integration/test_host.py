@@ -9,16 +9,18 @@ import msgspec
 import psycopg
 import pytest
 
-from sojourn.consumers import host as host_module
+from sojourn.consumers import keeper as keeper_module
 from sojourn.consumers import partition as partition_module
-from sojourn.consumers.host import Host, LogChanged, Unappliable
+from sojourn.consumers.host import Host
+from sojourn.consumers.keeper import Unappliable
+from sojourn.consumers.owning import LogChanged
 from sojourn.consumers.partition import Partition
 from sojourn.events.embedded.database import Database
 from sojourn.events.embedded.log import EmbeddedLog, install
 from sojourn.events.publisher import Publisher
 from sojourn.events.topics import HEARTBEATS, LIFECYCLE
 from sojourn.projections import owners
-from sojourn.projections.store import write_changes
+from sojourn.projections.store import apply_changes
 
 WAIT_SECONDS_MAX = 30  # it takes one; the machine may be busy
 
@@ -88,13 +90,12 @@ async def test_stopping_in_a_backlog_passes_over_no_heartbeat(
 ) -> None:
     await Publisher(log).publish([established(f"s-{number}") for number in range(60)])
     await Publisher(log).publish([event("heartbeat", f"s-{number}", 2, {}) for number in range(60)])
-    monkeypatch.setattr(host_module, "BATCH_RECORDS_MAX", 1)
+    monkeypatch.setattr(keeper_module, "BATCH_RECORDS_MAX", 1)
     stopping, apply = asyncio.Event(), Partition.apply_lifecycle
 
-    async def apply_and_stop(self: Partition, batch: Any) -> Any:
-        changes = await apply(self, batch)
+    async def apply_and_stop(self: Partition, batch: Any) -> None:
+        await apply(self, batch)
         stopping.set()
-        return changes
 
     monkeypatch.setattr(Partition, "apply_lifecycle", apply_and_stop)
     await run_until(migrated_database, log, lambda: applied(log, migrated_database), stopping)
@@ -137,9 +138,9 @@ async def test_an_error_that_passes_is_tried_again_until_it_has_passed(
         failure = next(failures, None)
         if failure is not None:
             raise failure("injected")
-        await write_changes(*args)
+        await apply_changes(*args)
 
-    monkeypatch.setattr(partition_module, "write_changes", fail_twice)
+    monkeypatch.setattr(partition_module, "apply_changes", fail_twice)
     await run_until(migrated_database, log, lambda: applied(log, migrated_database))
 
     assert next(failures, None) is None
@@ -154,7 +155,7 @@ async def test_an_error_that_no_retry_mends_stops_the_host_with_one_line(
     async def refuse(*_: Any) -> None:
         raise psycopg.errors.CheckViolation("injected\nwith a second line")
 
-    monkeypatch.setattr(partition_module, "write_changes", refuse)
+    monkeypatch.setattr(partition_module, "apply_changes", refuse)
 
     with pytest.raises(Unappliable, match=r"^PostgreSQL refuses what partition \d+ has to write: injected with"):
         await run_until(migrated_database, log, lambda: applied(log, migrated_database))
@@ -185,7 +186,7 @@ async def test_a_log_that_holds_another_record_than_was_applied_stops_the_host(
     async with await migrated_database.connect() as connection:
         await connection.execute("UPDATE sojourn_log.lifecycle SET value = 'other'")
 
-    with pytest.raises(LogChanged, match="it holds another record than was applied"):
+    with pytest.raises(LogChanged, match="holds another record than was applied"):
         await run_until(migrated_database, log, lambda: applied(log, migrated_database))
 
 

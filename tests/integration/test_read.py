@@ -9,7 +9,7 @@ import pytest
 
 from sojourn.events.embedded.database import Database
 from sojourn.events.errors import UsageError
-from sojourn.projections import read_status
+from sojourn.projections import read_letters, read_status
 from sojourn.projections.read import (
     CHUNK_ROWS_MAX,
     CURRENT_COLUMNS,
@@ -59,8 +59,9 @@ def test_the_columns_are_those_of_the_contract_in_its_order() -> None:
         "access protocol broker login_at"
     )
 
-    assert " ".join(CURRENT_COLUMNS) == f"{common} state last_seen_at duration_seconds current_client_ip"
-    assert " ".join(HISTORY_COLUMNS) == f"{common} logout_at online_seconds outcome reason revision"
+    interval = "ended_after ended_before"
+    assert " ".join(CURRENT_COLUMNS) == f"{common} state last_seen_at duration_seconds current_client_ip {interval}"
+    assert " ".join(HISTORY_COLUMNS) == f"{common} logout_at online_seconds outcome reason {interval} command revision"
     assert tuple(current().selected_columns.keys()) == CURRENT_COLUMNS
     for query in (
         history(),
@@ -177,7 +178,10 @@ async def test_history_lists_the_newest_ended_revision_and_more_where_asked(
     await insert_history(acme, "acme", "s-1", offset=2, revision=2)
     await insert_history(acme, "acme", "s-1", offset=3, revision=3, logout_at=HISTORY_DAY + 2 * HOUR)
     await insert_history(acme, "acme", "s-1", offset=4, revision=None, disposition="duplicate")
-    await acme.execute("INSERT INTO sojourn_v1.superseded VALUES ('acme', 0, 2, now(), 3, now())")
+    await acme.execute(
+        "INSERT INTO sojourn_v1.superseded "
+        'SELECT tenant, partition, "offset", appended_at, 3, now() FROM sojourn_v1.session_history WHERE "offset" = 2'
+    )
     await insert_live(acme, "acme", "s-9", login_at=HISTORY_DAY + 5 * HOUR, revision=1)
 
     ended = await found(acme, history(), "revision")
@@ -340,15 +344,15 @@ async def test_dead_letters_come_in_the_order_of_the_log_and_one_can_be_looked_a
         )
 
     async with as_auditor(acme):
-        listed = [row async for row in read_status.dead_letters(acme)]
-        one = await read_status.dead_letter(acme, "sojourn.lifecycle", 1, 3)
-        none = await read_status.dead_letter(acme, "sojourn.lifecycle", 1, 4)
+        listed = [row async for row in read_letters.dead_letters(acme)]
+        one = await read_letters.letters_at(acme, "sojourn.lifecycle", 1, 3)
+        none = await read_letters.letters_at(acme, "sojourn.lifecycle", 1, 4)
 
-    assert [row[1:3] for row in listed] == [(0, 2), (0, 9), (1, 3)]
-    assert [row[5] for row in listed] == ["globex", "acme", None]
-    assert one is not None
-    assert (one.reason, one.value, one.headers, one.tenant) == ("not_json", b"\xff\x00", [["a", "6231"]], None)
-    assert none is None
+    assert [(row.partition, row.offset) for row in listed] == [(0, 2), (0, 9), (1, 3)]
+    assert [row.tenant for row in listed] == ["globex", "acme", None]
+    ((letter, key, headers, value, *_),) = one
+    assert (letter.reason, key, value, headers) == ("not_json", None, b"\xff\x00", [["a", "6231"]])
+    assert none == []
 
 
 async def test_a_list_that_is_left_early_leaves_the_connection_usable(acme: psycopg.AsyncConnection[Any]) -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,9 +14,10 @@ from typing import Any, Final
 import duckdb
 import pytest
 
+from tests.conftest import open_folder
+from tests.integration.command import POLL_SECONDS, WAIT_SECONDS_MAX, Command, free_port
+from tests.kafka_server import KafkaServer, demand_kafka
 from tests.unit.tree import ROOT
-
-WAIT_SECONDS_MAX = 60  # a fresh data directory takes a second; a busy machine more
 
 README: Final = Path("README.md")
 QUICKSTART: Final = Path("docs/quickstart.md")
@@ -63,32 +63,47 @@ def test_make_run_ends_in_the_command_that_this_test_runs() -> None:
     assert recipe[1].splitlines()[-1].strip().lstrip("@") == MAKE_RUN
 
 
+@pytest.fixture(scope="module")
+def environ() -> Iterator[dict[str, str]]:
+    """Run what `make run` runs, for the readers of both pages; return what their shells know."""
+    with open_folder() as folder:
+        environ = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "SOJOURN_DATA_DIR": str(folder / "sojourn"),
+        }
+        words = ["sojourn", *MAKE_RUN.split()[2:], "--port", str(free_port())]
+        up = subprocess.Popen(words, cwd=folder, env=environ, stdout=subprocess.DEVNULL)
+        try:
+            yield environ
+            up.terminate()
+            assert up.wait(WAIT_SECONDS_MAX) == 0, "sojourn up did not end well"
+        finally:
+            up.kill()
+            up.wait()
+
+
 @pytest.fixture
-def shell(tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """Return how to run a command as the README's reader would, beside a running `make run`."""
+def shell(environ: dict[str, str], tmp_path: Path) -> dict[str, Any]:
+    """Return how to run a command as the reader of a page would, beside a running `make run`."""
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
-    environ = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "SOJOURN_DATA_DIR": str(tmp_path / "sojourn"),
-    }
-    keywords: dict[str, Any] = {"cwd": tmp_path, "env": environ, "text": True}
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    up = subprocess.Popen(["sojourn", *MAKE_RUN.split()[2:], "--port", port], **keywords, stdout=subprocess.DEVNULL)
-    try:
-        yield keywords
-        up.terminate()
-        assert up.wait(WAIT_SECONDS_MAX) == 0, "sojourn up did not end well"
-    finally:
-        up.kill()
+    return {"cwd": tmp_path, "env": environ, "text": True}
 
 
 def ids(kind: str, shell: dict[str, Any]) -> set[str]:
     """Return the ids that `sojourn sessions` or `sojourn history` shows for the tenant of the examples."""
-    shown = subprocess.run(["sojourn", kind, "--tenant", "acme", "--json"], **shell, capture_output=True, check=False)
+    command = Command(Path(shell["env"]["SOJOURN_DATA_DIR"]))
+    command.environ = shell["env"]
+    shown = command(kind, "--tenant", "acme", "--json")
     return {json.loads(line)["session_id"] for line in shown.stdout.splitlines()}
+
+
+def wait_shown(shell: dict[str, Any]) -> None:
+    """Wait until both lists show what was published."""
+    deadline = time.monotonic() + WAIT_SECONDS_MAX
+    while not ("s-1" in ids("sessions", shell) and "s-2" in ids("history", shell)):
+        assert time.monotonic() < deadline, "what was published does not appear"
+        time.sleep(POLL_SECONDS)
 
 
 @pytest.mark.parametrize("page", [README, QUICKSTART], ids=str)
@@ -98,9 +113,7 @@ def test_what_a_page_tells_people_to_type_works_as_it_stands(
     publish, *others = [line for line in commands(page) if "sojourn " in line]
 
     subprocess.run(["sh", "-ec", publish], check=True, **shell)
-    deadline = time.monotonic() + WAIT_SECONDS_MAX
-    while not ("s-1" in ids("sessions", shell) and "s-2" in ids("history", shell)):
-        assert time.monotonic() < deadline, "what was published does not appear"
+    wait_shown(shell)
     for command in others:
         subprocess.run(["sh", "-ec", command], check=True, **shell)
 
@@ -114,3 +127,35 @@ def test_what_a_page_tells_people_to_type_works_as_it_stands(
             sum(count for count, _ in found.values()) == json.loads(Path("history/_manifest.json").read_bytes())["rows"]
         )
         assert all(seconds > 0 for _, seconds in found.values())
+
+
+@pytest.mark.xdist_group("kafka-readme")
+def test_what_the_readme_says_about_kafka_works_as_it_stands(tmp_path: Path) -> None:
+    """Run the block's lines with Kafka where the first line says, and the embedded database in place of its own."""
+    demand_kafka()
+    export, create, work = "".join(blocks(README, "shell")).splitlines()
+    assert re.findall(r"SOJOURN_\w+", export) == ["SOJOURN_KAFKA_BOOTSTRAP_SERVERS", "SOJOURN_DATABASE_DSN"]
+    (tmp_path / "kafka").mkdir()
+    kafka = KafkaServer(tmp_path / "kafka")
+    kafka.start()
+    environ = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "SOJOURN_DATA_DIR": str(tmp_path / "sojourn"),
+        "SOJOURN_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+    }
+    keywords: dict[str, Any] = {"cwd": ROOT, "env": environ, "text": True}
+    try:
+        subprocess.run(["sh", "-ec", create], check=True, **keywords)
+        worker = subprocess.Popen(work.split(), **keywords, stderr=subprocess.DEVNULL)
+        try:
+            publish, *_ = [line for line in commands(README) if line.startswith("sojourn publish")]
+            subprocess.run(["sh", "-ec", publish], check=True, **keywords)
+            wait_shown(keywords)
+            worker.terminate()
+            assert worker.wait(WAIT_SECONDS_MAX) == 0
+        finally:
+            worker.kill()
+            worker.wait()
+    finally:
+        kafka.stop()

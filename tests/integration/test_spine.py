@@ -48,7 +48,10 @@ def test_the_live_list_holds_the_open_sessions_of_the_examples(sojourn: Command)
 
     assert rows.keys() == {"s-1001", "s-1004"}
     ada = rows["s-1001"]
-    assert " ".join(ada) == f"{SESSION_KEYS} state last_seen_at duration_seconds current_client_ip"
+    assert (
+        " ".join(ada)
+        == f"{SESSION_KEYS} state last_seen_at duration_seconds current_client_ip ended_after ended_before"
+    )
     assert ada["login_at"] == "2026-11-24T08:00:00.120Z"
     assert (ada["user_name"], ada["terminal_type"], ada["state"]) == ("Ada Byron", "thin_client", "active")
     assert (ada["client_ip"], ada["access"], ada["broker"]) == ("10.4.2.17", "internal", "/brokers/eu-1")
@@ -66,7 +69,8 @@ def test_the_history_holds_the_ended_sessions_of_the_examples(sojourn: Command) 
     rows = by_session(sojourn.rows("history", "--tenant", "acme"))
 
     assert rows.keys() == {"s-1002", "s-1003", "s-1005"}
-    assert " ".join(rows["s-1002"]) == f"{SESSION_KEYS} logout_at online_seconds outcome reason revision"
+    of_end = "logout_at online_seconds outcome reason ended_after ended_before command revision"
+    assert " ".join(rows["s-1002"]) == f"{SESSION_KEYS} {of_end}"
     ends = {
         name: (row["logout_at"], row["online_seconds"], row["outcome"], row["reason"], row["access"], row["revision"])
         for name, row in rows.items()
@@ -106,7 +110,10 @@ def test_every_bad_line_is_a_dead_letter_with_its_own_reason(sojourn: Command) -
     rows = sojourn.rows("dead-letters", "list")
 
     assert " ".join(sorted(row["reason"] for row in rows)) == REASONS
-    assert " ".join(rows[0]) == "topic partition offset reason detail tenant session_id appended_at"
+    assert " ".join(rows[0]) == (
+        "topic partition offset reason detail tenant session_id appended_at parked_behind resolution resolved_offset "
+        "resolved_appended_at waits"
+    )
     assert {row["session_id"] for row in rows if row["reason"] == "conflict"} == {"s-1002"}
 
 
@@ -127,9 +134,10 @@ def place(letter: dict[str, Any]) -> str:
 
 
 def test_status_accounts_for_every_record(sojourn: Command) -> None:
-    *partitions, summary = sojourn.rows("status")
+    *others, summary = sojourn.rows("status")
+    partitions = [row for row in others if "topic" in row]
 
-    assert " ".join(partitions[0]) == "topic partition position end lag_records lag_seconds owner epoch"
+    assert " ".join(partitions[0]) == "topic partition position end lag_records lag_seconds complete_to owner epoch"
     assert len(partitions) == 24
     assert all(row["owner"] and row["epoch"] >= 1 for row in partitions)
     lifecycle = sum(row["position"] for row in partitions if row["topic"] == "sojourn.lifecycle")

@@ -3,183 +3,263 @@
 For every record, everything that was said about its session is looked at again. No state is carried on.
 """
 
-import ipaddress
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
-from tests.model.reading import DESTROYED, ESTABLISHED, Reading, Refused, read
+from tests.model import commanding, decisions
+from tests.model.deciding import SOJOURN, Rules
+from tests.model.judging import judge, newest_revision, remembered
+from tests.model.letters import (
+    BYTES_MAX,
+    Letter,
+    document_named,
+    holds,
+    mended_bytes,
+    named_letter,
+    named_session,
+    queue_of,
+)
+from tests.model.placing import partition_of
+from tests.model.reading import ALIVE, DESTROYED, HEARTBEAT, HEARTBEATS, Reading, Refused, read
+from tests.model.telling import Entry, Told, history_row, live_row
+from tests.model.values import instant, is_id, is_tenant
 
 LIFECYCLE = "sojourn.lifecycle"
-MEMORY = timedelta(days=62)
-IDENTITIES_MAX = 64  # docs/contract.md: so many events of one session have their identity judged
-EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-AHEAD = timedelta(hours=24)
-NORMAL = {"logoff", "idle_timeout", "admin_disconnect"}
-INTERNAL = [
-    ipaddress.ip_network(network)
-    for network in (
-        "10.0.0.0/8",
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "fc00::/7",
-        "127.0.0.0/8",
-        "::1/128",
-        "169.254.0.0/16",
-        "fe80::/10",
-    )
-]
+BEATS = {HEARTBEAT, HEARTBEATS, ALIVE}
 
-LOGIN_CLAMPED, LOGOUT_CLAMPED, NEGATIVE = 1, 2, 4
-
-
-class Entry(NamedTuple):
-    """One record, as the log has it."""
-
-    topic: str
-    partition: int
-    offset: int
-    appended_at: datetime
-    key: bytes | None
-    value: bytes
-
-
-@dataclass
-class Told:
-    """One lifecycle event of a session, and what became of it."""
-
-    entry: Entry
-    said: Reading
-    disposition: str = ""
-    news: bool = False  # it told something that was not known: that keeps the session in memory
-    revision: int | None = None
-    row: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def clamped(self) -> bool:
-        return self.said.time < EARLIEST or self.said.time > self.entry.appended_at + AHEAD
-
-    @property
-    def at(self) -> datetime:
-        return self.entry.appended_at if self.clamped else self.said.time
-
-    @property
-    def identity(self) -> tuple[str, str]:
-        return self.said.source, self.said.id
-
-    @property
-    def rank(self) -> tuple[bool, int, datetime, str, str]:
-        """Say which of two competing events counts: the lower one. One without a sequence comes last."""
-        return (self.said.sequence is None, self.said.sequence or 0, self.at, self.said.id, self.said.source)
+Place = tuple[int, str, str]  # of a session: the partition, the tenant, the session id
+RowPlace = tuple[int, int, datetime]  # of a row: the partition, the offset, the append time
 
 
 @dataclass
 class Outcome:
     """What the tables must hold."""
 
-    live: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
-    history: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)  # by partition and offset
-    superseded: dict[tuple[int, int], int] = field(default_factory=dict)  # to the offset of the correction
-    dead_letters: dict[tuple[str, int, int], str] = field(default_factory=dict)  # to the reason
+    live: dict[Place, dict[str, Any]] = field(default_factory=dict)
+    history: dict[RowPlace, dict[str, Any]] = field(default_factory=dict)
+    superseded: dict[RowPlace, RowPlace] = field(default_factory=dict)  # to the correction
+    dead_letters: dict[tuple[str, int, int, datetime], Letter] = field(default_factory=dict)
     dispositions: Counter[tuple[str, int, str]] = field(default_factory=Counter)
     tenants: set[str] = field(default_factory=set)
+    rules: dict[int, Rules] = field(default_factory=dict)  # by partition
+    commands: dict[Place, dict[str, Any]] = field(default_factory=dict)  # by partition, tenant and command id
 
 
 def project(entries: Iterable[Entry], partitions: int) -> Outcome:
     """Return what a log must come to. Of heartbeats only the dead letters: liveness is checked by bounds."""
-    outcome = Outcome()
-    sessions: dict[tuple[str, str], list[Told]] = defaultdict(list)
+    reader = Reader(partitions)
     for entry in sorted(entries, key=lambda entry: (entry.topic, entry.partition, entry.offset)):
-        place = (entry.topic, entry.partition, entry.offset)
+        reader.take(entry)
+    return reader.finish()
+
+
+class Reader:
+    """Reads a log, record by record; keeps all that was told of each session."""
+
+    def __init__(self, partitions: int) -> None:
+        self.partitions = partitions
+        self.outcome = Outcome()
+        self.sessions: dict[Place, list[Told]] = defaultdict(list)
+        self.commands: commanding.Commands = {}
+
+    def take(self, entry: Entry) -> None:
+        """Give one record its disposition."""
+        rules = self.outcome.rules.setdefault(entry.partition, Rules(entry.partition))
+        if entry.topic != LIFECYCLE:
+            try:
+                if read(entry.value, entry.headers).type not in BEATS:
+                    raise Refused("unknown_type")
+            except Refused as refused:
+                self.keep(Letter(entry, refused.reason, entry.appended_at))
+            return
         try:
-            said = read(entry.value)
-            if entry.topic != LIFECYCLE:
-                continue
-            if said.tenant is None or said.subject is None or said.type not in {ESTABLISHED, DESTROYED}:
-                raise Refused("unknown_type")
-            if partition_of(said.tenant, said.subject, partitions) != entry.partition:
-                outcome.history[entry.partition, entry.offset] = history_row(Told(entry, said, "dead_letter"))
-                raise Refused("wrong_partition")
+            disposition = self.apply(entry, rules)
         except Refused as refused:
-            outcome.dead_letters[place] = refused.reason
-            if entry.topic == LIFECYCLE:
-                outcome.dispositions[entry.topic, entry.partition, "dead_letter"] += 1
-            continue
-        told = Told(entry, said)
-        judge(told, sessions[said.tenant, said.subject])
-        outcome.tenants.add(said.tenant)
-        sessions[said.tenant, said.subject].append(told)
-        outcome.dispositions[entry.topic, entry.partition, told.disposition] += 1
-        outcome.history[entry.partition, entry.offset] = history_row(told)
+            self.refuse(entry, refused.reason, entry.appended_at, rules)
+            disposition = "dead_letter"
+        self.count(entry, disposition, 1)
+
+    def apply(self, entry: Entry, rules: Rules) -> str:
+        """Apply a record that came just now, and return its disposition."""
+        said = self.understand(entry, rules)
+        if said.type == decisions.RESOLVED:
+            return self.resolve(entry, said, rules)
+        if said.type in decisions.OF_PARTITIONS:
+            if said.tenant is not None:
+                self.outcome.tenants.add(said.tenant)
+            return rules.decide(said)
+        key = named_session(entry)
+        if queue_of(self.letters, key):
+            self.outcome.history[place_of(entry)] = history_row(
+                Told(entry, said, entry.appended_at, disposition="parked")
+            )
+            self.keep(Letter(entry, "parked", entry.appended_at, key, waits=True))
+            return "parked"
+        return self.tell(Told(entry, said, entry.appended_at), rules)
+
+    def understand(self, entry: Entry, rules: Rules) -> Reading:
+        """Return what a record of lifecycle says, or raise `Refused`."""
+        said = read(entry.value, entry.headers)
+        if said.type in BEATS:
+            raise Refused("unknown_type")
+        rules.refuse_strangers(said)
+        if said.type == decisions.GAP_ACCEPTED and said.data["partition"] != entry.partition:
+            raise Refused("wrong_partition")
+        if said.type not in decisions.OF_PARTITIONS and said.source != SOJOURN:
+            assert said.tenant is not None
+            assert said.subject is not None
+            partitioner = rules.partitioner(said.source)
+            if partition_of(said.tenant, said.subject, self.partitions, partitioner) != entry.partition:
+                raise Refused("wrong_partition")
+        return said
+
+    def tell(self, told: Told, rules: Rules) -> str:
+        """Judge one event of a session, keep its row, and return its disposition."""
+        entry, said = told.entry, told.said
+        assert said.tenant is not None
+        assert said.subject is not None
+        self.judge(told, rules, self.sessions[entry.partition, said.tenant, said.subject])
+        self.outcome.history[place_of(entry)] = history_row(told)
+        self.outcome.tenants.add(said.tenant)
         if told.disposition == "conflict":
-            outcome.dead_letters[place] = "conflict"
-    for key, events in sessions.items():
-        note_superseded(events, outcome)
-        newest = newest_revision(events)
-        if newest is not None and newest.row["logout_at"] is None:
-            outcome.live[key] = live_row(newest, events)
-    return outcome
+            self.keep(Letter(entry, "conflict", told.came_at, named_session(entry)))
+        return told.disposition
+
+    def judge(self, told: Told, rules: Rules, before: list[Told]) -> None:
+        if told.said.type in decisions.OF_COMMANDS:
+            told.disposition = commanding.take(told, self.commands, missing(told, before))
+            return
+        assert told.said.tenant is not None
+        told.networks = rules.networks(told.said.tenant)
+        judge(told, before)
+        before.append(told)
+        if told.said.type == DESTROYED and told.disposition != "conflict":
+            commanding.confirm(told, self.commands)
+
+    # --- dead letters ---
+
+    @property
+    def letters(self) -> Iterable[Letter]:
+        return [letter for place, letter in self.outcome.dead_letters.items() if place[0] == LIFECYCLE]
+
+    def keep(self, letter: Letter) -> None:
+        self.outcome.dead_letters[letter.entry.topic, *place_of(letter.entry)] = letter
+
+    def count(self, entry: Entry, disposition: str, records: int) -> None:
+        self.outcome.dispositions[entry.topic, entry.partition, disposition] += records
+
+    def refuse(self, entry: Entry, reason: str, came_at: datetime, rules: Rules) -> bool:
+        """Keep a record that cannot be applied; return whether its session waits for it."""
+        letter = Letter(entry, reason, came_at, named_session(entry))
+        letter.waits = holds(letter, rules)
+        self.keep(letter)
+        if reason in {"wrong_partition", "wrong_source"}:
+            said = read(entry.value, entry.headers)
+            of_command = said.type in decisions.ANSWERS and said.source != SOJOURN
+            if said.subject is not None and (reason == "wrong_partition" or of_command):
+                self.outcome.history[place_of(entry)] = history_row(
+                    Told(entry, said, came_at, disposition="dead_letter")
+                )
+        return letter.waits
+
+    def resolve(self, entry: Entry, said: Reading, rules: Rules) -> str:
+        """Do with a dead letter what was decided, and return the decision's disposition."""
+        data = said.data
+        if data["topic"] != LIFECYCLE and data["resolution"] == "discarded" and data["partition"] == entry.partition:
+            place = data["topic"], data["partition"], data["offset"], instant(data["appended_at"])
+            beat = next((one for at, one in self.outcome.dead_letters.items() if at == place), None)
+            if beat is not None and beat.resolution is None:
+                beat.resolution, beat.resolved = "discarded", (entry.offset, entry.appended_at)
+            return "applied"
+        letter, mended = named_letter(said, entry.partition, self.letters), mended_bytes(said)
+        if letter is None:
+            raise Refused("wrong_letter")
+        if (letter.resolution, letter.mended) == (data["resolution"], mended):
+            return "duplicate"
+        if letter.resolution is not None:
+            raise Refused("wrong_letter")
+        key = letter.key if letter.waits else None
+        if data["resolution"] == "requeued":
+            key = self.session_to_be(replace(letter, mended=mended), entry.appended_at, rules)
+        letter.resolution, letter.mended = data["resolution"], mended
+        letter.resolved = entry.offset, entry.appended_at
+        queue = queue_of(self.letters, key)
+        if letter.waits:
+            self.run(queue, entry, rules)
+        elif queue and queue[0].turn < letter.turn:
+            letter.key, letter.waits = key, True
+        else:
+            self.leave(letter, entry, rules)
+        return "applied"
+
+    def session_to_be(self, letter: Letter, at: datetime, rules: Rules) -> Place:
+        """Return the session of a letter that is to be applied anew, if it can be and names no other than before."""
+        again = letter.again(at)
+        if len(again.value) > BYTES_MAX:
+            raise Refused("wrong_letter")
+        try:
+            said = self.understand(again, rules)
+        except Refused:
+            raise Refused("wrong_letter") from None
+        before = document_named(letter.entry)
+        was = [
+            one if is_one(one) else None
+            for one, is_one in ((before.get("tenant"), is_tenant), (before.get("subject"), is_id))
+        ]
+        if said.tenant is None or said.subject is None:
+            raise Refused("wrong_letter")
+        if was[0] not in {None, said.tenant} or was[1] not in {None, said.subject}:
+            raise Refused("wrong_letter")
+        return again.partition, said.tenant, said.subject
+
+    def run(self, queue: Sequence[Letter], resolution: Entry, rules: Rules) -> None:
+        """Apply a queue from its head on, up to the next record that is bad."""
+        for letter in queue:
+            if letter.resolution is None and letter.reason != "parked":
+                return
+            if letter.resolution is None:
+                letter.resolution, letter.resolved = "released", (resolution.offset, resolution.appended_at)
+            if self.leave(letter, resolution, rules):
+                return
+
+    def leave(self, letter: Letter, resolution: Entry, rules: Rules) -> bool:
+        """Apply a letter, unless it is discarded; return whether its session waits for it again."""
+        letter.waits = False
+        if letter.resolution == "discarded":
+            self.count(letter.entry, letter.counted_as, -1)
+            self.count(letter.entry, "conflict" if letter.reason == "conflict" else "dead_letter", 1)
+            return False
+        self.count(letter.entry, letter.counted_as, -1)
+        again, waits = letter.again(resolution.appended_at), False
+        try:
+            disposition = self.tell(Told(again, self.understand(again, rules), letter.came_at), rules)
+        except Refused as refused:
+            waits, disposition = self.refuse(again, refused.reason, letter.came_at, rules), "dead_letter"
+        self.count(again, disposition, 1)
+        return waits
+
+    def finish(self) -> Outcome:
+        """Return what all that was read comes to."""
+        for key, events in self.sessions.items():
+            note_superseded(events, self.outcome)
+            newest = newest_revision(events)
+            if newest is not None and newest.row["logout_at"] is None:
+                self.outcome.live[key] = live_row(newest, events)
+        self.outcome.commands = {key: command.row for key, command in self.commands.items()}
+        self.outcome.dispositions = +self.outcome.dispositions
+        return self.outcome
 
 
-# --- judging one event ----------------------------------------------------------------------------------------------
-
-
-def judge(told: Told, before: Sequence[Told]) -> None:
-    """Give the event its disposition, and its row where it has an effect, from all that came before it."""
-    counted = [event for event in remembered(before, told.entry.appended_at) if event.disposition != "conflict"]
-    known = first_distinct(counted)
-    if any(event.identity == told.identity and event.said.content != told.said.content for event in known):
-        told.disposition = "conflict"
-        return
-    repeats = any(event.said.content == told.said.content for event in known)
-    wins = all(told.rank < event.rank for event in counted if event.said.type == told.said.type)
-    row = state_row([*counted, told])
-    told.news = wins or not repeats or all(event.identity != told.identity for event in known)
-    if not wins:
-        told.disposition = "duplicate" if repeats else "late"
-    elif repeats and row == state_row(counted):
-        told.disposition = "duplicate"
-    else:
-        told.disposition = "orphan" if row["login_at"] is None else "applied"
-        told.revision = 1 + sum(event.revision is not None for event in counted)
-        told.row = row | {"cause": cause(told, counted)}
-
-
-def first_distinct(events: Sequence[Told]) -> list[Told]:
-    """Return the events whose identity and content are kept: the first 64 different ones of a session."""
-    kept: dict[tuple[tuple[str, str], str], Told] = {}
-    for event in events:
-        kept.setdefault((event.identity, event.said.content), event)
-    return list(kept.values())[:IDENTITIES_MAX]
-
-
-def remembered(before: Sequence[Told], now: datetime) -> Sequence[Told]:
-    """Return what is still known: 62 days after the last news of an ended session it is forgotten."""
-    for end in range(len(before), 0, -1):
-        # The memory may have been lost between two earlier events; then only what followed is known.
-        at = before[end].entry.appended_at if end < len(before) else now
-        last = next((event for event in reversed(before[:end]) if event.news), None)
-        newest = newest_revision(before[:end])
-        ended = newest is not None and newest.row["logout_at"] is not None
-        if ended and last is not None and at - last.entry.appended_at >= MEMORY:
-            return before[end:]
-    return before
-
-
-def newest_revision(events: Sequence[Told]) -> Told | None:
-    return next((event for event in reversed(events) if event.revision is not None), None)
-
-
-def cause(told: Told, counted: Sequence[Told]) -> str:
-    kinds = {event.said.type for event in counted}
-    if told.said.type in kinds:
-        return "earlier_established" if told.said.type == ESTABLISHED else "earlier_destroyed"
-    if told.said.type == ESTABLISHED:
-        return "established_found" if DESTROYED in kinds else "established"
-    return "destroyed" if ESTABLISHED in kinds else "ended_before_established"
+def missing(told: Told, before: Sequence[Told]) -> str | None:
+    """Return why there is no session for a command, or None where there is one."""
+    newest = newest_revision(remembered(before, told.entry.appended_at))
+    if newest is None:
+        return "there is no such session"
+    return None if newest.row["logout_at"] is None else commanding.ENDED
 
 
 def note_superseded(events: Sequence[Told], outcome: Outcome) -> None:
@@ -187,144 +267,8 @@ def note_superseded(events: Sequence[Told], outcome: Outcome) -> None:
     revisions = [event for event in events if event.revision is not None]
     for earlier, later in pairwise(revisions):
         if earlier.row["logout_at"] is not None and later.revision != 1:
-            outcome.superseded[earlier.entry.partition, earlier.entry.offset] = later.entry.offset
+            outcome.superseded[place_of(earlier.entry)] = place_of(later.entry)
 
 
-# --- the rows -------------------------------------------------------------------------------------------------------
-
-
-def state_row(counted: Sequence[Told]) -> dict[str, Any]:
-    """Return the whole state of a session: the best established event and the best destroyed event."""
-    row: dict[str, Any] = dict.fromkeys(STATE_COLUMNS)
-    login = min((e for e in counted if e.said.type == ESTABLISHED), key=lambda e: e.rank, default=None)
-    logout = min((e for e in counted if e.said.type == DESTROYED), key=lambda e: e.rank, default=None)
-    row["clock_flags"] = 0
-    if login is not None:
-        row |= login_columns(login)
-        row["state"] = "active"
-        row["clock_flags"] |= LOGIN_CLAMPED if login.clamped else 0
-    if logout is not None:
-        row |= logout_columns(logout)
-        row["state"] = "ended"
-        row["broker"] = row["broker"] or logout.said.source
-        row["clock_flags"] |= LOGOUT_CLAMPED if logout.clamped else 0
-    if login is not None and logout is not None:
-        seconds = (logout.at - login.at).total_seconds()
-        row["online_seconds"] = max(0.0, seconds)
-        row["clock_flags"] |= NEGATIVE if seconds < 0 else 0
-    return row
-
-
-def login_columns(login: Told) -> dict[str, Any]:
-    data = login.said.data
-    return {
-        "user_id": data["user"]["id"],
-        "user_name": data["user"]["name"],
-        "desktop_id": data["desktop"]["id"],
-        "desktop_name": data["desktop"]["name"],
-        "desktop_pool": data["desktop"]["pool"],
-        "terminal_type": data["terminal"]["type"],
-        "terminal_os": data["terminal"]["os"],
-        "terminal_version": data["terminal"]["version"],
-        "terminal_name": data["terminal"]["name"],
-        "client_ip": canonical_address(data["client_ip"]),
-        "access": data.get("access") or access_from(data["client_ip"]),
-        "protocol": data["protocol"],
-        "broker": login.said.source,
-        "predecessor": data.get("predecessor"),
-        "login_at": login.at,
-    }
-
-
-def logout_columns(logout: Told) -> dict[str, Any]:
-    data = logout.said.data
-    return {
-        "logout_at": logout.at,
-        "outcome": "normal" if data["reason"] in NORMAL else "abnormal",
-        "reason": data["reason"],
-        "reason_detail": data.get("detail"),
-        "command": data.get("command"),
-    }
-
-
-STATE_COLUMNS = (
-    "state", "user_id", "user_name", "desktop_id", "desktop_name", "desktop_pool", "terminal_type", "terminal_os",
-    "terminal_version", "terminal_name", "client_ip", "access", "protocol", "broker", "predecessor", "login_at",
-    "logout_at", "online_seconds", "outcome", "reason", "reason_detail", "ended_after", "ended_before", "cause",
-    "command", "clock_flags",
-)  # fmt: skip
-
-
-def history_row(told: Told) -> dict[str, Any]:
-    """Return the columns of an event's row that mean something: what the session was stands only in revisions."""
-    return {
-        "tenant": told.said.tenant,
-        "session_id": told.said.subject,
-        "partition": told.entry.partition,
-        "offset": told.entry.offset,
-        "appended_at": told.entry.appended_at,
-        "event_id": told.said.id,
-        "source": told.said.source,
-        "event_type": told.said.type.split(".")[2],
-        "event_time": told.said.time,
-        "sequence": told.said.sequence,
-        "disposition": told.disposition,
-        "revision": told.revision,
-        **told.row,
-    }
-
-
-def live_row(newest: Told, events: Sequence[Told]) -> dict[str, Any]:
-    """Return the row of an open session; liveness begins with the first established event of its life."""
-    born = next(event for event in reversed(events) if event.revision == 1)
-    ended_only = {"logout_at", "online_seconds", "outcome", "reason", "reason_detail", "cause"}
-    return {
-        "tenant": newest.said.tenant,
-        "session_id": newest.said.subject,
-        "partition": newest.entry.partition,
-        "offset": newest.entry.offset,
-        "appended_at": newest.entry.appended_at,
-        "revision": newest.revision,
-        "established_appended_at": born.entry.appended_at,
-        **{name: value for name, value in newest.row.items() if name not in ended_only},
-        "lost_at": None,
-        "cause": None,
-    }
-
-
-def canonical_address(text: str) -> str:
-    address = ipaddress.ip_address(text)
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return f"::ffff:{mapped}" if mapped is not None else address.compressed
-
-
-def access_from(client_ip: str) -> str:
-    address = ipaddress.ip_address(client_ip)
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return "internal" if any(address in network for network in INTERNAL) else "public"
-
-
-# --- the partition of a session: Kafka's default partitioner, from its description ----------------------------------
-
-
-def partition_of(tenant: str, session_id: str, partitions: int) -> int:
-    """Return Kafka's default choice: murmur2 of the key with the seed 0x9747b28c, the sign bit cleared."""
-    key = f"{tenant}/{session_id}".encode()
-    mask, factor = 0xFFFFFFFF, 0x5BD1E995
-    state = 0x9747B28C ^ len(key)
-    while len(key) >= 4:
-        word = int.from_bytes(key[:4], "little") * factor & mask
-        word ^= word >> 24
-        state = (state * factor & mask) ^ (word * factor & mask)
-        key = key[4:]
-    if key:
-        state = (state ^ int.from_bytes(key, "little")) * factor & mask
-    state = (state ^ state >> 13) * factor & mask
-    state ^= state >> 15
-    return (state & 0x7FFFFFFF) % partitions
-
-
-def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return the columns in which a row is not what the model says: expected, found."""
-    return {name: (value, found[name]) for name, value in expected.items() if found[name] != value}
+def place_of(entry: Entry) -> RowPlace:
+    return entry.partition, entry.offset, entry.appended_at

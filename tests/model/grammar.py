@@ -28,6 +28,11 @@ def parse(text: str) -> Any:
     return json.loads(text, parse_float=number, parse_int=number)
 
 
+def is_deeper(text: str, limit: int) -> bool:
+    """Tell whether more than `limit` brackets stand open at once; most texts do not have so many."""
+    return text.count("[") + text.count("{") > limit and depth(text) > limit
+
+
 def depth(text: str) -> int:
     """Return how many brackets stand open at once, outside of strings."""
     deepest = level = 0
@@ -52,12 +57,30 @@ def depth(text: str) -> int:
 
 def check_grammar(text: str) -> None:
     """Raise `NoJson` unless the text is JSON: truncated when it ends before what it opened is closed."""
+    if is_plain(text):
+        return
     begin = SPACE.match(text).end()  # type: ignore[union-attr] # it matches the empty string
     if text[begin : begin + 1] not in {"{", "[", '"'}:
         raise NoJson("not_json")
     end = skip_value(text, begin)
     if SPACE.match(text, end).end() != len(text):  # type: ignore[union-attr] # it matches the empty string
         raise NoJson("not_json")
+
+
+def is_plain(text: str) -> bool:
+    """Tell whether Python's reader takes the text as an object without what only it would take; most texts are so."""
+    if "\\u" in text or not text.startswith("{"):
+        return False
+    try:
+        json.loads(text, parse_constant=refuse, parse_int=str)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def refuse(name: str) -> None:
+    """Python reads NaN and Infinity, which are no JSON."""
+    raise ValueError(name)
 
 
 def skip_value(text: str, at: int) -> int:
@@ -110,6 +133,8 @@ def skip_string(text: str, at: int) -> int:
 
 def is_unicode(literal: str) -> bool:
     """Tell whether the literal holds no half of a surrogate pair, which is no character."""
+    if "\\u" not in literal:  # UTF-8 has no such halves: only an escape can bring one
+        return True
     return all(not 0xD800 <= ord(character) < 0xE000 for character in json.loads(literal))
 
 

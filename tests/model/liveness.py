@@ -5,8 +5,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from tests.model.folding import Entry, canonical_address, partition_of
+from tests.model.addresses import canonical_address
+from tests.model.folding import Place
 from tests.model.reading import HEARTBEAT, HEARTBEATS, Reading, Refused, read
+from tests.model.telling import Entry
 
 TOPIC = "sojourn.heartbeats"
 DETAILS = ("client_ip", "idle_seconds", "round_trip_ms")
@@ -19,20 +21,19 @@ class Beat(NamedTuple):
     details: Mapping[str, Any]
 
 
-def beats(entries: Iterable[Entry], partitions: int) -> dict[tuple[str, str], list[Beat]]:
-    """Return the heartbeats of each session that stand in its own partition, in the order of the log."""
-    found: dict[tuple[str, str], list[Beat]] = defaultdict(list)
+def beats(entries: Iterable[Entry]) -> dict[Place, list[Beat]]:
+    """Return the heartbeats of each session by the partition where they stand, in the order of the log."""
+    found: dict[Place, list[Beat]] = defaultdict(list)
     for entry in sorted(entries, key=lambda entry: (entry.partition, entry.offset)):
         if entry.topic != TOPIC:
             continue
         try:
-            said = read(entry.value)
+            said = read(entry.value, entry.headers)
         except Refused:
             continue
         for session_id, data in sessions_of(said):
             assert said.tenant is not None
-            if partition_of(said.tenant, session_id, partitions) == entry.partition:
-                found[said.tenant, session_id].append(Beat(entry.appended_at, details_of(data)))
+            found[entry.partition, said.tenant, session_id].append(Beat(entry.appended_at, details_of(data)))
     return found
 
 

@@ -7,9 +7,43 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.unit.events import lines
+from tests.unit.events import (
+    answered,
+    configured,
+    expired,
+    gap_accepted,
+    lines,
+    lost,
+    lost_ended,
+    recovered,
+    requested,
+    resolved,
+    returned,
+    silent,
+    source_bound,
+    to_bytes,
+    with_data,
+)
 
-EXAMPLES = lines("examples")
+DECISIONS = [
+    source_bound(),
+    with_data(source_bound(), tenants=["acme"]),
+    gap_accepted(),
+    lost(),
+    recovered(lost()),
+    lost_ended(lost()),
+    requested(),
+    with_data(requested(), kind="send_message", message="save your work"),
+    *(answered(answer) for answer in ("delivered", "acknowledged", "refused")),
+    expired(),
+    silent(),
+    returned(silent()),
+    resolved(7),
+    resolved(7, value="e30="),
+    configured(),
+    configured(data={"internal_networks": ["10.0.0.0/8"], "timeouts": {"/brokers/eu-1": 60}, "time_zone": "UTC"}),
+]
+EXAMPLES = [*lines("examples"), *map(to_bytes, DECISIONS)]
 BAD = lines("bad")
 
 SCALARS: list[Any] = [
@@ -22,7 +56,11 @@ SCALARS: list[Any] = [
     "2026-11-24T08:00:00", "yesterday", "acme", "../etc", "A", "a" * 63, "a" * 64, "acme\n", "-a", "1", "01", "-1", "x",
     "9223372036854775807", "9223372036854775808", " 1", "1.0", "Integer", "sojourn.session.established.v1",
     "sojourn.session.destroyed.v1", "sojourn.session.heartbeat.v1", "sojourn.session.heartbeats.v1",
-    "sojourn.broker.alive.v1", ["s-1"], ["s-1", ""], ["s-1", 5], {"s-1": {"client_ip": "zz"}}, {"a\0": {}},
+    "sojourn.broker.alive.v1", "sojourn.broker.source_bound.v1", "sojourn.log.gap_accepted.v1", "sojourn.lifecycle",
+    "murmur2", ["s-1"], ["s-1", ""], ["s-1", 5], {"s-1": {"client_ip": "zz"}}, {"a\0": {}},
+    "e30=", "e30", "====", "10.0.0.0/8", "10.0.0.1/8", "Europe/Berlin", "../etc/passwd", ["10.0.0.0/8", "x"], ["acme"],
+    ["A"], ["disconnect"], "disconnect", "refused", "discarded", {"/b": 60}, {"/b": -1}, {"/b": None}, {"\0": 1},
+    "sojourn.session.lost.v1", "sojourn.tenant.configured.v1", "sojourn.session.disconnect_failed.v1",
     {"s-1": {"idle_seconds": -1}}, {"s-1": None}, {"client_ip": "bad"}, "thin_client", "logoff", "internal",
 ]  # fmt: skip
 VALUES = st.one_of(
@@ -35,7 +73,8 @@ NAMES = st.sampled_from(
     [
         "x", "client_ip", "details", "sessions", "tenant", "subject", "reason", "traceparent", "sequence",
         "data_base64", "idle_seconds", "predecessor", "command", "access", "detail", "datacontenttype",
-        "sequencetype", "specversion",
+        "sequencetype", "specversion", "source", "partitioner", "partition", "from_offset", "who",
+        "tenants", "value", "commands", "lost", "message", "timeouts", "internal_networks", "time_zone", "outcome",
     ]
 )  # fmt: skip
 PIECES = st.one_of(

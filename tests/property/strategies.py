@@ -7,7 +7,23 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 
 from sojourn.events.log import Record
-from sojourn.events.topics import LIFECYCLE
+from sojourn.events.topics import HEARTBEATS, LIFECYCLE
+from tests.unit.events import (
+    answered,
+    configured,
+    expired,
+    gap_accepted,
+    lost,
+    lost_ended,
+    recovered,
+    requested,
+    returned,
+    silent,
+    source_bound,
+    to_bytes,
+    with_data,
+)
+from tests.unit.letters import resolve, spoilt
 
 START = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
 CONTENTS = 3  # how many different things are said of a session, of each kind
@@ -125,15 +141,113 @@ NO_EVENTS = st.sampled_from(
 )
 
 
+SILENCES = [silent(id="silent/1"), silent(id="silent/2")]
+OF_SILENCE = st.sampled_from([to_bytes(event) for event in (*SILENCES, *map(returned, SILENCES))])
+OF_RULES = st.one_of(
+    st.builds(
+        lambda partition, to_offset: with_data(gap_accepted(), partition=partition, from_offset=0, to_offset=to_offset),
+        st.sampled_from([0, 0, 1]),
+        st.integers(0, 1),
+    ),
+    st.builds(
+        lambda networks: configured(data=networks),
+        st.sampled_from([{}, {"internal_networks": []}, {"internal_networks": ["2001:db8::/32", "192.168.0.0/16"]}]),
+    ),
+    st.builds(
+        lambda source, partitioner, tenants: source_bound(
+            data={"source": source, "partitioner": partitioner, "tenants": tenants}
+        ),
+        st.sampled_from(["/brokers/a", "/brokers/b"]),
+        st.sampled_from(["crc32", "crc32", "murmur2"]),
+        st.sampled_from([None, None, None, ["acme"], ["globex"], []]),
+    ),
+).map(to_bytes)
+DECISIONS = st.one_of(OF_SILENCE, OF_RULES)
+
+LOSSES = [lost(at(seconds), at(seconds + 90)) for seconds in (0, 0.5, 3600)]
+COMMANDS = {"0192f0c1": "disconnect", "c-2": "send_message"}  # to their kinds; the first stands in `destroyed`, too
+OF_SESSIONS = st.one_of(
+    st.sampled_from(LOSSES),
+    st.sampled_from(LOSSES),
+    st.builds(lambda loss, kind: kind(loss), st.sampled_from(LOSSES), st.sampled_from([recovered, lost_ended])),
+    st.sampled_from(list(COMMANDS)).map(
+        lambda command: with_data(requested(command), broker="/brokers/a", kind=COMMANDS[command])
+    ),
+    st.builds(
+        answered,
+        st.sampled_from(["delivered", "acknowledged", "refused", "failed"]),
+        st.sampled_from(list(COMMANDS)),
+        source=st.sampled_from(["/brokers/a", "/brokers/a", "/brokers/b"]),
+    ),
+    st.sampled_from(list(COMMANDS)).map(expired),
+)
+FROM_THE_WRONG_SOURCE = st.sampled_from(
+    [
+        to_bytes(LOSSES[0] | {"source": "/brokers/a"}),
+        value_of(Said("destroyed", "acme", "s-1", "/sojourn", "1", None, at(0), 0)),
+    ]
+)
+
+
+def about(sessions: st.SearchStrategy[tuple[str, str]]) -> st.SearchStrategy[bytes]:
+    """Draw what Sojourn decides about sessions, and what brokers answer to it."""
+    return st.builds(
+        lambda session, event: to_bytes(event | {"tenant": session[0], "subject": session[1]}), sessions, OF_SESSIONS
+    )
+
+
 @st.composite
 def streams(
-    draw: st.DrawFn, gaps: st.SearchStrategy[timedelta] = GAPS, times: st.SearchStrategy[str] = TIMES
+    draw: st.DrawFn,
+    gaps: st.SearchStrategy[timedelta] = GAPS,
+    times: st.SearchStrategy[str] = TIMES,
+    decisions: st.SearchStrategy[bytes] = DECISIONS,
 ) -> list[Record]:
     """Draw records of the only partition of lifecycle, in any order; some values come again."""
     values = [value_of(event) for event in draw(related(said(times)))]
-    values += draw(st.lists(st.one_of(st.sampled_from(values), NO_EVENTS), max_size=4))
+    values += draw(st.lists(about(SESSIONS), max_size=6))
+    others = st.one_of(st.sampled_from(values), NO_EVENTS, FROM_THE_WRONG_SOURCE, decisions)
+    values += draw(st.lists(others, max_size=4))
     order = draw(st.permutations(values))
-    return records_of(order, draw(st.lists(gaps, min_size=len(order), max_size=len(order))))
+    between = draw(st.lists(gaps, min_size=len(order), max_size=len(order)))
+    return records_of(order, between)
+
+
+@st.composite
+def of_one_session(draw: st.DrawFn) -> list[Record]:
+    """Draw what Sojourn decides about one session that begins and perhaps ends, and what its broker answers."""
+    begins, *ends = [
+        value_of(Said(kind, "acme", "s-1", "/brokers/a", kind, None, at(0), content))
+        for kind, content in (("established", 0), ("destroyed", 2), ("destroyed", 0))
+    ]
+    decided = draw(st.lists(about(st.just(("acme", "s-1"))), min_size=4, max_size=12))
+    decided += draw(st.lists(st.sampled_from(ends), max_size=2))
+    order = [begins, *draw(st.permutations(decided))]
+    return records_of(order, [timedelta(minutes=1)] * len(order))
+
+
+@st.composite
+def resolved_streams(draw: st.DrawFn) -> list[Record]:
+    """Draw records some of which lack a field, and resolutions that name any of them with any bytes."""
+    values = [value_of(event) for event in draw(related(said(TIMES)))]
+    values += [spoilt(value) for value in draw(st.lists(st.sampled_from(values), max_size=6))]
+    values += draw(st.lists(about(SESSIONS), max_size=4))
+    others = st.one_of(st.sampled_from(values), NO_EVENTS, FROM_THE_WRONG_SOURCE, DECISIONS)
+    values += draw(st.lists(others, max_size=4))
+    records: list[Record] = []
+    for value in draw(st.permutations(values)):
+        records += following(records, value, draw(SHORT_GAPS))
+        if draw(st.booleans()):
+            named = draw(st.sampled_from(records))
+            how = draw(st.sampled_from(["requeued", "requeued", "discarded"]))
+            mended = draw(st.one_of(st.none(), st.sampled_from(values)))
+            topic = draw(st.sampled_from([LIFECYCLE] * 7 + [HEARTBEATS]))
+            records += following(records, resolve(named, how, mended, topic=topic), draw(SHORT_GAPS))
+    return records
+
+
+def following(records: list[Record], value: bytes, gap: timedelta) -> list[Record]:
+    return records_of([value], [gap], len(records), records[-1].appended_at if records else START)
 
 
 def records_of(

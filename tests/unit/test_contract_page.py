@@ -6,9 +6,10 @@ from typing import get_args
 import msgspec
 import pytest
 
-from sojourn.events import codec, types
+from sojourn.events import codec
+from sojourn.events import fields as limits
 from sojourn.events.codec import REASONS, decode
-from sojourn.events.topics import HEARTBEATS, LIFECYCLE, PARTITIONS_DEFAULT
+from sojourn.events.topics import COMMANDS, HEARTBEATS, LIFECYCLE, PARTITIONS_DEFAULT
 from sojourn.events.types import EVENT_TYPES, Event, type_name
 from sojourn.projections.session import MEMORY_DAYS, SEEN_EVENTS_MAX
 from sojourn.projections.states import DISPOSITIONS
@@ -71,7 +72,7 @@ def test_the_table_of_dispositions_names_exactly_those_there_are() -> None:
 
 
 def test_the_topics_and_their_partitions_are_named() -> None:
-    assert first_cells("Topics and partitions") == {LIFECYCLE, HEARTBEATS}
+    assert first_cells("Topics and partitions") == {LIFECYCLE, HEARTBEATS, COMMANDS}
     assert f"partitions, {PARTITIONS_DEFAULT} by default" in SECTIONS["Topics and partitions"]
 
 
@@ -79,9 +80,9 @@ def test_the_topics_and_their_partitions_are_named() -> None:
     ("section", "limit"),
     [
         ("Limits", f"{codec.VALUE_BYTES_MAX:,} bytes, {codec.DEPTH_MAX} brackets deep"),
-        ("Limits", f"1 to {types.ID_CHARACTERS_MAX} characters"),
-        ("Limits", f"1 to {types.TEXT_CHARACTERS_MAX:,} characters"),
-        ("Limits", f"| `sessions` of one `heartbeats` | {types.SESSIONS_PER_BATCH_MAX:,} |"),
+        ("Limits", f"1 to {limits.ID_CHARACTERS_MAX} characters"),
+        ("Limits", f"1 to {limits.TEXT_CHARACTERS_MAX:,} characters"),
+        ("Limits", f"| `sessions` of one `heartbeats` | {limits.SESSIONS_PER_BATCH_MAX:,} |"),
         ("Limits", f"{codec.INTEGER_DIGITS_MAX:,} digits"),
         ("Limits", f"±{2**63 - 1:,}"),
         ("Identity", f"{MEMORY_DAYS} days of append time"),

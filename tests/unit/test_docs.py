@@ -7,8 +7,11 @@ from pathlib import Path
 
 import cyclopts
 import pytest
+from prometheus_client import generate_latest
 
 from sojourn.console.cli import app
+from sojourn.console.metrics import metrics_server
+from sojourn.consumers.measures import Measures
 from sojourn.events.codec import REASONS
 from sojourn.events.types import EVENT_TYPES, type_name
 from tests.unit.tree import PARTS, ROOT, python_files, text
@@ -50,6 +53,16 @@ def settings() -> set[str]:
     return {name for path in python_files(*PARTS) for name in SETTING.findall(text(path))}
 
 
+def metrics() -> set[str]:
+    """Return the names of Sojourn's own metrics as they are served."""
+    measures = Measures()
+    metrics_server(measures, "1.0")
+    names = {
+        line.split()[2] for line in generate_latest(measures.registry).decode().splitlines() if line[:6] == "# TYPE"
+    }
+    return {name for name in names if name.startswith("sojourn_")}
+
+
 def test_the_settings_page_has_a_heading_for_every_setting_and_no_other() -> None:
     documented = {heading for heading in sections("docs/settings.md") if SETTING.fullmatch(heading)}
 
@@ -74,6 +87,12 @@ def test_the_command_page_shows_every_option_of_a_command(name: str) -> None:
     assert not missing, f"add it to the section of `{name}` in docs/cli.md: {sorted(missing)}"
 
 
+def test_the_metrics_page_has_a_heading_for_every_metric_and_no_other() -> None:
+    documented = {heading for heading in sections("docs/metrics.md") if heading.startswith("sojourn_")}
+
+    assert documented == metrics(), "docs/metrics.md has one heading for each metric that a worker serves"
+
+
 @pytest.mark.parametrize("name", [*map(type_name, EVENT_TYPES), *REASONS])
 def test_the_contract_page_has_a_row_or_heading_for_every_event_type_and_reason(name: str) -> None:
     lines = (ROOT / "docs/contract.md").read_text().splitlines()
@@ -95,7 +114,7 @@ def test_every_link_between_the_pages_leads_somewhere(page: Path) -> None:
 
 
 def test_the_readme_links_to_every_page_of_the_documentation() -> None:
-    links = set(re.findall(r"\]\((docs/[^)#]+)\)", text(Path("README.md"))))
+    links = set(re.findall(r"\]\((docs/[^)#]+\.md)\)", text(Path("README.md"))))
 
     pages = {str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")}
     assert links == pages, "the README's list of pages and docs/ differ"

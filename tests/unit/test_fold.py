@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from sojourn.events.codec import decode
 from sojourn.projections.session import SEEN_EVENTS_MAX
 from sojourn.projections.states import DISPOSITIONS, TRANSITIONS
 from tests.property.projector import project
-from tests.unit.events import destroyed, established, lines, with_data
+from tests.unit.events import destroyed, established, lines, lost, lost_ended, recovered, to_bytes, with_data
 from tests.unit.examples_by_hand import ROWS, newest_rows, to_lifecycle
 from tests.unit.streams import begins, ends, folded, last, records, told
 
@@ -63,6 +64,7 @@ def test_the_record_of_a_real_server_gives_what_its_readme_names() -> None:
 # --- the state table --------------------------------------------------------------------------------------------------
 
 
+LOST = lost()
 PATHS: dict[str, tuple[list[dict[str, Any]], list[tuple[Any, ...]]]] = {
     "begins and ends": (
         [begins(1), ends(2)],
@@ -102,6 +104,33 @@ PATHS: dict[str, tuple[list[dict[str, Any]], list[tuple[Any, ...]]]] = {
         [ends(4), ends(5)],
         [("orphan", 1, "ended", "ended_before_established"), ("late", None, "ended", None)],
     ),
+    "lost, and heard of again": (
+        [begins(2), LOST, begins(1), recovered(LOST), ends(3)],
+        [("applied", 1, "active", "established"), ("applied", 2, "lost", "heartbeats_stopped"),
+         ("applied", 3, "lost", "earlier_established"), ("applied", 4, "active", "recovered"),
+         ("applied", 5, "ended", "destroyed")],
+    ),
+    "lost, and its end is found": (
+        [begins(1), LOST, ends(3)],
+        [("applied", 1, "active", "established"), ("applied", 2, "lost", "heartbeats_stopped"),
+         ("applied", 3, "ended", "destroyed")],
+    ),
+    "lost for good, until its end is found": (
+        [begins(2), LOST, lost_ended(LOST), begins(1), ends(3)],
+        [("applied", 1, "active", "established"), ("applied", 2, "lost", "heartbeats_stopped"),
+         ("applied", 3, "ended", "stayed_lost"), ("applied", 4, "ended", "earlier_established"),
+         ("applied", 5, "ended", "end_found")],
+    ),
+    "lost for good, until it is heard of again": (
+        [begins(1), LOST, lost_ended(LOST), recovered(LOST)],
+        [("applied", 1, "active", "established"), ("applied", 2, "lost", "heartbeats_stopped"),
+         ("applied", 3, "ended", "stayed_lost"), ("applied", 4, "active", "reopened")],
+    ),
+    "a decision about a session that is not there, or ended": (
+        [LOST, begins(1), recovered(LOST), lost_ended(LOST), ends(2), LOST],
+        [("late", None, None, None), ("applied", 1, "active", "established"), ("late", None, None, None),
+         ("late", None, None, None), ("applied", 2, "ended", "destroyed"), ("late", None, None, None)],
+    ),
 }  # fmt: skip
 
 
@@ -115,9 +144,15 @@ def test_each_path_through_the_state_table_gives_its_revisions(name: str) -> Non
 
 
 def test_every_row_of_the_state_table_is_on_one_of_the_paths() -> None:
-    causes = {cause for _, expected in PATHS.values() for *_, cause in expected}
+    taken = {}
+    for events, expected in PATHS.values():
+        for number, (*_, cause) in enumerate(expected):
+            session = folded(*events[:number]).sessions.get(("acme", "s-1"))
+            phase = "unknown" if session is None else session.phase
+            if cause is not None:
+                taken[phase, type(decode(to_bytes(events[number])))] = cause
 
-    assert causes - {None} == {cause for _, cause in TRANSITIONS.values()}
+    assert taken == {row: cause for row, (_, cause) in TRANSITIONS.items()}
     assert {disposition for _, expected in PATHS.values() for disposition, *_ in expected} <= DISPOSITIONS.keys()
 
 

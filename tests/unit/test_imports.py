@@ -12,6 +12,8 @@ import pytest
 from tests.unit.tree import PARTS, ROOT, parsed, python_files
 
 EMBEDDED: Final = "sojourn.events.embedded"
+# Distributions that are imported by another name.
+OTHER_NAMES: Final = {"argon2-cffi": "argon2", "faust-streaming": "faust"}
 
 Rule = Callable[[ast.AST, Path], list[str]]
 
@@ -46,8 +48,9 @@ def declared() -> tuple[set[str], set[str]]:
 
 
 def import_name(requirement: str) -> str:
-    """Return the import name of a requirement; those of this project differ by the hyphen only."""
-    return requirement.partition(">")[0].partition("[")[0].replace("-", "_")
+    """Return the import name of a requirement; most differ by the hyphen only."""
+    name = requirement.partition(">")[0].partition("[")[0]
+    return OTHER_NAMES.get(name, name.replace("-", "_"))
 
 
 def misdirected(tree: ast.AST, path: Path) -> list[str]:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sojourn.consumers import liveness as module
-from sojourn.consumers.liveness import HELD_FOR, PAGE_SLOTS, Liveness
+from sojourn.consumers.liveness import HELD_FOR, PAGE_SLOTS, Liveness, Opened
 from sojourn.projections.facts import Key
 from sojourn.projections.pages import Detail
 
@@ -16,7 +16,7 @@ EVE: Key = ("acme", "s-2")
 
 def opened(liveness: Liveness, *keys: Key, at: datetime = NOW) -> dict[Key, int]:
     slots = liveness.reserve(keys)
-    liveness.settle({key: (slot, at) for key, slot in slots.items()}, [])
+    liveness.settle({key: Opened(slot, at, 0, 90, None) for key, slot in slots.items()}, [])
     return slots
 
 
@@ -112,7 +112,7 @@ def test_a_heartbeat_that_overtook_its_established_counts_when_that_comes() -> N
     liveness.hold(ADA, NOW, detail)
     liveness.hold(ADA, NOW + timedelta(seconds=5), Detail(None, 3, None, NOW))
     slots = liveness.reserve([ADA])
-    released = liveness.settle({ADA: (slots[ADA], NOW + timedelta(seconds=1))}, [])
+    released = liveness.settle({ADA: Opened(slots[ADA], NOW + timedelta(seconds=1), 0, 90, None)}, [])
 
     assert not held
     assert released == 2

@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sojourn.events.codec import decode, encode
+from sojourn.events.decisions import gap_accepted, source_bound
+from sojourn.events.fields import TEXT_CHARACTERS_MAX
 from sojourn.events.log import Append
+from sojourn.events.modes import STRUCTURED_HEADERS
 from sojourn.events.publisher import route
 from sojourn.events.topics import HEARTBEATS, LIFECYCLE, session_partition
 from sojourn.events.types import (
-    TEXT_CHARACTERS_MAX,
     Alive,
     Desktop,
     Destroyed,
@@ -70,7 +72,43 @@ def test_what_names_a_session_goes_to_its_partition_as_it_is(event: Event, topic
 
     appends = route(value, PARTITIONS)
 
-    assert appends == [Append(topic, session_partition("acme", "s-1", PARTITIONS), b"acme/s-1", value)]
+    assert appends == [
+        Append(topic, session_partition("acme", "s-1", PARTITIONS), b"acme/s-1", value, STRUCTURED_HEADERS)
+    ]
+
+
+def test_a_binding_goes_to_every_partition_of_lifecycle() -> None:
+    value = encode(source_bound("/brokers/eu-1", "crc32", ENVELOPE["time"]))
+
+    assert route(value, PARTITIONS) == [
+        Append(LIFECYCLE, partition, None, value, STRUCTURED_HEADERS) for partition in range(PARTITIONS)
+    ]
+
+
+@pytest.mark.parametrize(("partition", "expected"), [(0, 0), (11, 11), (12, None), (2**31 - 1, None)])
+def test_an_accepted_gap_goes_to_the_partition_that_it_is_about_if_there_is_one(
+    partition: int, expected: int | None
+) -> None:
+    value = encode(gap_accepted(partition, 3, 7, reason="", who="ada", at=ENVELOPE["time"]))
+
+    (append,) = route(value, PARTITIONS)
+
+    headers = () if expected is None else STRUCTURED_HEADERS
+    assert append == Append(LIFECYCLE, append.partition if expected is None else expected, None, value, headers)
+    assert append.partition < PARTITIONS
+
+
+def test_the_id_of_a_decision_says_what_it_decides_and_is_no_longer_than_an_id_may_be() -> None:
+    first, again = (source_bound("/brokers/eu-1", "crc32", ENVELOPE["time"] + timedelta(days=day)) for day in (0, 1))
+
+    assert first.id == again.id == "source_bound/crc32//brokers/eu-1"
+    assert source_bound("/brokers/eu-1", "murmur2", ENVELOPE["time"]).id != first.id
+    longest = source_bound("s" * TEXT_CHARACTERS_MAX, "crc32", ENVELOPE["time"])
+    assert decode(encode(longest)) == longest
+    gaps = {
+        gap_accepted(*place, reason="r", who="w", at=ENVELOPE["time"]).id for place in [(0, 1, 2), (1, 1, 2), (0, 1, 3)]
+    }
+    assert len(gaps) == 3
 
 
 def test_a_living_broker_is_told_to_every_partition_of_heartbeats() -> None:
@@ -78,7 +116,9 @@ def test_a_living_broker_is_told_to_every_partition_of_heartbeats() -> None:
 
     appends = route(value, 3)
 
-    assert appends == [Append(HEARTBEATS, partition, b"~batch//brokers/eu-1", value) for partition in range(3)]
+    assert appends == [
+        Append(HEARTBEATS, partition, b"~batch//brokers/eu-1", value, STRUCTURED_HEADERS) for partition in range(3)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -115,14 +155,16 @@ def test_a_batch_that_stays_in_one_partition_is_not_touched() -> None:
     value = b" " + encode(heartbeats(["s-1", "s-1"], {"other": HeartbeatData(1)}))
 
     assert route(value, PARTITIONS) == [
-        Append(HEARTBEATS, session_partition("acme", "s-1", PARTITIONS), b"~batch//brokers/eu-1", value)
+        Append(
+            HEARTBEATS, session_partition("acme", "s-1", PARTITIONS), b"~batch//brokers/eu-1", value, STRUCTURED_HEADERS
+        )
     ]
 
 
 def test_a_batch_without_sessions_is_kept_in_the_first_partition() -> None:
     value = encode(heartbeats([], {}))
 
-    assert route(value, PARTITIONS) == [Append(HEARTBEATS, 0, b"~batch//brokers/eu-1", value)]
+    assert route(value, PARTITIONS) == [Append(HEARTBEATS, 0, b"~batch//brokers/eu-1", value, STRUCTURED_HEADERS)]
 
 
 def test_a_split_keeps_fields_that_sojourn_does_not_know_as_they_are_written() -> None:

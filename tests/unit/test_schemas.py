@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -13,9 +13,21 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from sojourn.events.codec import Undecodable, decode
 from sojourn.events.schemas import ASYNCAPI, documents, to_text
-from sojourn.events.types import EVENT_TYPES, type_name
+from sojourn.events.types import EVENT_TYPES, HeartbeatEvent, type_name
 from tests.property.documents import documents as mutated_documents
-from tests.unit.events import alive, destroyed, established, heartbeat, heartbeats, lines, to_bytes, with_data, without
+from tests.unit.events import (
+    alive,
+    destroyed,
+    established,
+    gap_accepted,
+    heartbeat,
+    heartbeats,
+    lines,
+    source_bound,
+    to_bytes,
+    with_data,
+    without,
+)
 from tests.unit.tree import ROOT
 
 FOLDER = ROOT / "docs/schemas"
@@ -86,6 +98,14 @@ WRONG = [
     with_data(heartbeat(), client_ip="x"),
     with_data(heartbeats(), sessions=[""]),
     with_data(alive(), sessions=2**31),
+    with_data(source_bound(), partitioner="fnv1a"),
+    with_data(source_bound(), source=""),
+    with_data(source_bound(), source="a\nb"),
+    without(source_bound(), "data"),
+    with_data(gap_accepted(), topic="sojourn.heartbeats"),
+    with_data(gap_accepted(), from_offset=-1),
+    with_data(gap_accepted(), to_offset=2**63),
+    without(gap_accepted(), "data.who"),
 ]
 
 
@@ -136,17 +156,29 @@ def test_every_reference_leads_to_something_in_the_same_document(name: str) -> N
             node = node[step]
 
 
-def test_the_asyncapi_document_has_every_type_in_exactly_one_channel() -> None:
+def test_the_asyncapi_document_has_every_type_in_the_channel_that_holds_it() -> None:
     document = documents()[ASYNCAPI]
 
-    messages = [name for channel in document["channels"].values() for name in channel["messages"]]
+    messages = document["components"]["messages"]
+    in_channels = {
+        channel["address"]: {messages[name]["name"] for name in channel["messages"]}
+        for channel in document["channels"].values()
+    }
 
+    beats = {type_name(kind) for kind in get_args(HeartbeatEvent)}
     assert document["asyncapi"] == "3.0.0"
-    assert sorted(messages) == sorted(document["components"]["messages"])
-    assert {message["name"] for message in document["components"]["messages"].values()} == {
-        type_name(kind) for kind in EVENT_TYPES
+    assert in_channels == {
+        "sojourn.lifecycle": {type_name(kind) for kind in EVENT_TYPES} - beats,
+        "sojourn.heartbeats": beats,
+        "sojourn.commands": {"sojourn.session.disconnect_requested.v1"},
     }
-    assert {channel["address"] for channel in document["channels"].values()} == {
-        "sojourn.lifecycle",
-        "sojourn.heartbeats",
-    }
+    assert messages.keys() == {name for channel in document["channels"].values() for name in channel["messages"]}
+
+
+def test_a_command_is_keyed_by_its_session_in_lifecycle_and_by_its_broker_in_commands() -> None:
+    channels, messages = documents()[ASYNCAPI]["channels"], documents()[ASYNCAPI]["components"]["messages"]
+
+    (of_broker,) = channels["commands"]["messages"]
+    keys = [messages[name]["bindings"]["kafka"]["key"] for name in ("DisconnectRequested", of_broker)]
+
+    assert ["tenant/session" in keys[0]["description"], "data.broker" in keys[1]["description"]] == [True, True]

@@ -1,11 +1,13 @@
 """Settings: what the environment says, in which order, and that no secret is ever shown."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from sojourn.events.errors import UsageError
+from sojourn.events.kafka.settings import KafkaSettings
 from sojourn.events.settings import Settings, hide_password
 
 
@@ -109,21 +111,61 @@ def test_passwords_are_hidden_and_the_rest_is_shown(dsn: str, shown: str) -> Non
 
 
 def test_every_setting_is_described_with_its_source() -> None:
-    environ = {"SOJOURN_DATA_DIR": "/data", "SOJOURN_DATABASE_DSN": "postgresql://jane:s3cret@host/db"}
+    environ = {
+        "SOJOURN_DATA_DIR": "/data",
+        "SOJOURN_DATABASE_DSN": "postgresql://jane:s3cret@host/db",
+        "SOJOURN_KAFKA_BOOTSTRAP_SERVERS": "kafka:9092",
+        "SOJOURN_WORKER_NAME": "w-1",
+        "SOJOURN_METRICS_PORT": "9100",
+        "SOJOURN_EXPORT_DESTINATIONS": "archive=/srv/exports, bi=/mnt/bi",
+    }
 
     assert Settings.from_environment(environ).describe() == [
         ("SOJOURN_DATA_DIR", "/data", "SOJOURN_DATA_DIR"),
         ("SOJOURN_DATABASE_DSN", "postgresql://jane:***@host/db", "SOJOURN_DATABASE_DSN"),
+        ("SOJOURN_KAFKA_BOOTSTRAP_SERVERS", "kafka:9092", "SOJOURN_KAFKA_BOOTSTRAP_SERVERS"),
+        ("SOJOURN_KAFKA_SECURITY_PROTOCOL", "PLAINTEXT", "SOJOURN_KAFKA_SECURITY_PROTOCOL"),
+        ("SOJOURN_WORKER_NAME", "w-1", "SOJOURN_WORKER_NAME"),
+        ("SOJOURN_METRICS_PORT", "9100", "SOJOURN_METRICS_PORT"),
+        ("SOJOURN_EXPORT_DESTINATIONS", "archive=/srv/exports,bi=/mnt/bi", "SOJOURN_EXPORT_DESTINATIONS"),
     ]
     assert Settings.from_environment({}, Path("/data")).describe() == [
         ("SOJOURN_DATA_DIR", "/data", "--data-dir"),
         ("SOJOURN_DATABASE_DSN", "embedded PostgreSQL", "default"),
+        ("SOJOURN_KAFKA_BOOTSTRAP_SERVERS", "embedded log", "default"),
+        ("SOJOURN_WORKER_NAME", "a new one at each start", "default"),
+        ("SOJOURN_METRICS_PORT", "off", "default"),
+        ("SOJOURN_EXPORT_DESTINATIONS", "none", "default"),
     ]
 
 
-def test_settings_that_are_logged_show_no_password() -> None:
-    settings = Settings(Path("/data"), "postgresql://jane:s3cret@host/db")
+@pytest.mark.parametrize("value", ["archive", "archive=exports", "Archive=/srv", "../x=/srv", "a=/srv,a=/mnt", "=/srv"])
+def test_a_destination_that_is_no_name_and_absolute_folder_is_refused(value: str) -> None:
+    with pytest.raises(UsageError, match="absolute folder, like archive=/srv/exports in SOJOURN_EXPORT_DESTINATIONS"):
+        Settings.from_environment({"SOJOURN_EXPORT_DESTINATIONS": value})
 
-    assert "s3cret" not in repr(settings)
-    assert "s3cret" not in str(settings)
-    assert "s3cret" not in f"{[settings]}"
+
+@pytest.mark.parametrize("name", ["w 1", "w/1", "w" * 101, "wörker"])
+def test_a_worker_name_that_kafka_would_not_take_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=f"in SOJOURN_WORKER_NAME, not: {re.escape(repr(name))}$"):
+        Settings.from_environment({"SOJOURN_WORKER_NAME": name})
+
+
+@pytest.mark.parametrize(("port", "expected"), [("1", 1), (" 65535 ", 65535), ("", None)])
+def test_a_metrics_port_is_a_port_or_off(port: str, expected: int | None) -> None:
+    assert Settings.from_environment({"SOJOURN_METRICS_PORT": port}).metrics_port == expected
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "http"])
+def test_what_is_no_port_is_refused(port: str) -> None:
+    with pytest.raises(UsageError, match=f"in SOJOURN_METRICS_PORT, not: '{port}'$"):
+        Settings.from_environment({"SOJOURN_METRICS_PORT": port})
+
+
+def test_settings_that_are_logged_show_no_password() -> None:
+    kafka = KafkaSettings("kafka:9092", "SASL_SSL", sasl_mechanism="PLAIN", username="jane", password="s3cret")  # noqa: S106 - of nobody
+    settings = Settings(Path("/data"), "postgresql://jane:s3cret@host/db", kafka=kafka)
+
+    for shown in (repr(settings), str(settings), f"{[settings]}", repr(kafka), str(kafka)):
+        assert "jane" in shown
+        assert "s3cret" not in shown

@@ -16,13 +16,14 @@ import pytest
 
 from sojourn.events.codec import canonical_ip, decode, encode
 from sojourn.events.errors import UsageError
+from sojourn.events.fields import SESSIONS_PER_BATCH_MAX
 from sojourn.events.simulator.names import COMPANIES
 from sojourn.events.simulator.plan import Plan, instant_at, plan_simulation
 from sojourn.events.simulator.play import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, play, timeline
 from sojourn.events.simulator.stream import Beats, events
 from sojourn.events.simulator.truth import truth_lines
 from sojourn.events.simulator.world import next_restart
-from sojourn.events.types import SESSIONS_PER_BATCH_MAX, Alive, Destroyed, Established, Heartbeats
+from sojourn.events.types import Alive, Destroyed, Established, Heartbeats
 
 END = datetime(2026, 11, 24, 14, 0, tzinfo=UTC)  # a Tuesday
 MANY = 20_000

@@ -48,17 +48,17 @@ class Appended:
         self.values += [(append.topic, append.value) for append in appends]
         return list(range(len(appends)))
 
-    async def read(self, topic: str, partition: int, offset: int, *, records_max: int = 2000) -> Batch:
-        raise NotImplementedError
+    async def read(self, topic: str, partition: int, offset: int, *, records_max: int = 2000) -> Batch:  # noqa: ARG002
+        return Batch(topic, partition, (), offset)  # nobody commands anything here (test_obey.py does)
 
-    async def start_offsets(self, topic: str) -> dict[int, int]:
-        raise NotImplementedError
+    async def start_offsets(self, topic: str) -> dict[int, int]:  # noqa: ARG002
+        return {0: 0}
 
     async def end_offsets(self, topic: str) -> dict[int, int]:
         raise NotImplementedError
 
-    async def wait(self, positions: Mapping[tuple[str, int], int], timeout_seconds: float) -> None:
-        raise NotImplementedError
+    async def wait(self, positions: Mapping[tuple[str, int], int], timeout_seconds: float) -> None:  # noqa: ARG002
+        await asyncio.Event().wait()
 
     async def close(self) -> None:
         raise NotImplementedError

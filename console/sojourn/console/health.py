@@ -1,29 +1,35 @@
-"""The health endpoint of `sojourn up`."""
+"""Health and other answers of a service over HTTP, on loopback."""
 
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
 
 import uvicorn
 from litestar import Litestar, Response, get
+from litestar.handlers import HTTPRouteHandler
 
 from sojourn.events.errors import SojournError
+
+CLOSE_SECONDS_MAX: Final = 1  # an answer takes milliseconds; a client that does not read it is not waited for
+
+Report = Callable[[], tuple[bool, dict[str, Any]]]
 
 
 class PortInUse(SojournError):
     """another program listens on this port"""
 
 
-def listen(port: int) -> socket.socket:
-    """Return a socket that listens on loopback, or raise `PortInUse`."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+def listen(port: int, setting: str = "--port") -> socket.socket:
+    """Return a socket that listens on loopback, or raise `PortInUse`, naming the setting that gave the port."""
+    # With its protocol named, asyncio sends at once: otherwise the body waits 40 ms for the client to confirm the head.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
     except OSError as error:
         listener.close()
-        raise PortInUse(f"cannot listen on 127.0.0.1 ({error.strerror}); choose another --port: {port}") from error
+        raise PortInUse(f"cannot listen on 127.0.0.1 ({error.strerror}); choose another {setting}: {port}") from error
     listener.listen()
     return listener
 
@@ -37,18 +43,24 @@ class Server(uvicorn.Server):
         yield
 
 
-def health_server(report: Callable[[], tuple[bool, dict[str, Any]]]) -> Server:
-    """Return a server for `GET /health`: 200 while `report` says that all is well, otherwise 503, with its details."""
+def reporting(path: str, report: Report) -> HTTPRouteHandler:
+    """Return a handler that answers with the details of a report: 200 if it says that all is well, otherwise 503."""
 
-    @get("/health")
-    async def health() -> Response[dict[str, Any]]:
+    @get(path)
+    async def answer() -> Response[dict[str, Any]]:
         well, details = report()
         return Response(details, status_code=200 if well else 503)
 
+    return answer
+
+
+def server(handlers: Sequence[HTTPRouteHandler]) -> Server:
+    """Return a server with these handlers."""
     config = uvicorn.Config(
-        Litestar([health], openapi_config=None, logging_config=None),
+        Litestar(handlers, openapi_config=None, logging_config=None),
         log_config=None,
         log_level="warning",
         lifespan="off",
+        timeout_graceful_shutdown=CLOSE_SECONDS_MAX,
     )
     return Server(config)

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from sojourn.console.opening import SWITCH, DataDir, Json, Tenant, opened
 from sojourn.console.output import Columns, cell, seconds, write_json, write_line
 from sojourn.console.times import parse_range
-from sojourn.events.types import Access, TerminalType
+from sojourn.events.fields import Access, TerminalType
 from sojourn.projections.read import (
     CURRENT_COLUMNS,
     HISTORY_COLUMNS,
@@ -128,10 +128,17 @@ def _history_line(row: dict[str, Any]) -> Sequence[str]:
         cell(row["logout_at"]),
         seconds(row["online_seconds"]),
         cell(row["outcome"]),
-        cell(row["reason"]),
+        _reason(row),
         cell(row["revision"]),
         cell(row["session_id"]),
     )
+
+
+def _reason(row: dict[str, Any]) -> str:
+    """Return why a session ended, and between which instants where that is all that is known."""
+    if row["ended_before"] is None:
+        return cell(row["reason"])
+    return f"{cell(row['reason'])} {row['ended_after']:%H:%M:%S}–{row['ended_before']:%H:%M:%S}"
 
 
 def _named(row: dict[str, Any], what: str) -> str:

@@ -10,6 +10,8 @@ from cyclopts import Parameter
 
 from sojourn.events.embedded.database import Database, open_database
 from sojourn.events.embedded.log import EmbeddedLog, install
+from sojourn.events.kafka.log import KafkaLog
+from sojourn.events.log import Log
 from sojourn.events.settings import Settings
 from sojourn.projections import schema
 
@@ -21,11 +23,11 @@ Tenant = Annotated[str, Parameter(name="--tenant", help="The tenant.")]
 
 
 class Opened(NamedTuple):
-    """A database whose schema fits, and the log in it."""
+    """A database whose schema fits, and the log: the one in it, or Kafka."""
 
     settings: Settings
     database: Database
-    log: EmbeddedLog
+    log: Log
 
 
 @asynccontextmanager
@@ -41,12 +43,31 @@ async def opened(data_dir: Path | None) -> AsyncIterator[Opened]:
             await schema.upgrade(database)
         else:
             await schema.check(database)
-        async with await database.connect() as connection:
-            await install(connection)
-        log = EmbeddedLog(database)
+        log: Log
+        if settings.kafka is not None:
+            log = KafkaLog(settings.kafka)
+        else:
+            async with await database.connect() as connection:
+                await install(connection)
+            log = EmbeddedLog(database)
         try:
             yield Opened(settings, database, log)
         finally:
             await log.close()
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def opened_log(data_dir: Path | None) -> AsyncIterator[Log]:
+    """Open the log alone: where Kafka is the log, no database is needed, which a broker's host does not have."""
+    settings = Settings.from_environment(os.environ, data_dir)
+    if settings.kafka is None:
+        async with opened(data_dir) as parts:
+            yield parts.log
+        return
+    log = KafkaLog(settings.kafka)
+    try:
+        yield log
+    finally:
+        await log.close()

@@ -1,5 +1,6 @@
 """How commands write: JSON lines for scripts, aligned columns for people."""
 
+import base64
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -56,6 +57,16 @@ def write_json(row: dict[str, Any]) -> None:
     """Write one JSON object on a line of its own."""
     plain = {name: _plain(value) for name, value in row.items()}
     write_line(msgspec.json.encode(plain).decode())
+
+
+def readable(value: bytes | None) -> Any:
+    """Return bytes as text, or as base64 where they are no UTF-8."""
+    if value is None:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value).decode()}
 
 
 def cell(value: Any) -> str:

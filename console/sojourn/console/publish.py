@@ -11,7 +11,7 @@ from typing import Annotated, Final
 
 from cyclopts import Parameter
 
-from sojourn.console.opening import DataDir, Json, opened
+from sojourn.console.opening import DataDir, Json, opened_log
 from sojourn.console.output import write_json, write_line
 from sojourn.console.progress import progress_bar
 from sojourn.events.errors import SojournError, UsageError
@@ -91,7 +91,7 @@ def publish(
 async def _publish(descriptor: int, data_dir: Path | None, count: Callable[[int], int]) -> None:
     """Publish the lines and count those that are acknowledged."""
     size = _size(descriptor)
-    async with opened(data_dir) as (_, _, log):
+    async with opened_log(data_dir) as log:
         publisher, lines = Publisher(log), Lines(descriptor)
         with progress_bar("publishing" if size else "events published", size) as advance:
             while (complete := await lines.next()) is not None:

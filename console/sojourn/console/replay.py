@@ -11,7 +11,7 @@ from typing import Annotated, Final
 from cyclopts import Parameter
 
 from sojourn.console.export import Out, tell
-from sojourn.console.opening import DataDir, Json, opened
+from sojourn.console.opening import DataDir, Json, opened_log
 from sojourn.console.progress import progress_bar
 from sojourn.console.times import parse_instant
 from sojourn.consumers.replay import Replayed
@@ -72,7 +72,7 @@ def _check_folder(out: Path) -> None:
 
 
 async def _fold(target: datetime | Mapping[int, int], folded: FoldedSessions, data_dir: Path | None) -> Replayed:
-    async with opened(data_dir) as (_, _, log):
+    async with opened_log(data_dir) as log:
         ends = await log.end_offsets(LIFECYCLE) if isinstance(target, datetime) else target
         with progress_bar("folding", sum(ends.values())) as advance:
             return await fold_again(log, target, folded.add, advance)

@@ -11,7 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from sojourn.console.opening import DataDir, Json, opened
+from sojourn.console.opening import DataDir, Json, opened_log
 from sojourn.console.output import write_json, write_line
 from sojourn.console.progress import progress_bar
 from sojourn.events.errors import SojournError
@@ -57,7 +57,7 @@ def simulate(
 
 
 async def _publish(plan: Plan, end: datetime, speed: float | None, data_dir: Path | None) -> int:
-    async with opened(data_dir) as (_, _, log):
+    async with opened_log(data_dir) as log:
         with progress_bar("publishing", milliseconds(end) - plan.begin[0]) as advance:
             events = _watched(timeline(plan, end, speed), lambda moment: advance(moment - plan.begin[0]))
             return await play(events, speed, _now, asyncio.sleep, Publisher(log).publish)

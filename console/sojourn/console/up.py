@@ -16,13 +16,20 @@ from typing import Annotated, Any, Final
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from sojourn.console.health import health_server, listen
+from sojourn.console.health import listen, reporting
+from sojourn.console.http.gateway import Gateway
+from sojourn.console.jobs.runner import Exports
 from sojourn.console.opening import SWITCH, DataDir, Opened, opened
 from sojourn.console.output import write_line
+from sojourn.console.served import served
+from sojourn.console.site.settings import SiteSettings
+from sojourn.console.site.site import Site
+from sojourn.console.users import FIRST, first_administrator
 from sojourn.consumers.host import Host
 from sojourn.events.embedded.data_directory import explained
 from sojourn.events.embedded.log import HEARTBEATS_KEPT, EmbeddedLog
-from sojourn.events.errors import SojournError, Unreachable
+from sojourn.events.errors import SojournError, Unreachable, UsageError
+from sojourn.events.kafka.settings import BOOTSTRAP_SERVERS
 from sojourn.events.settings import Settings
 from sojourn.events.simulator.demo import run_demo
 from sojourn.events.topics import LIFECYCLE
@@ -37,22 +44,31 @@ class AlreadyUp(SojournError):
 
 async def up(
     *,
-    port: Annotated[int, Parameter(help="The port of /health on loopback.", validator=Number(gte=1, lte=65535))] = 8787,
+    port: Annotated[
+        int, Parameter(help="The port of /health and of HTTP in, on loopback.", validator=Number(gte=1, lte=65535))
+    ] = 8787,
     demo: Annotated[bool, SWITCH, Parameter(help="Let demo brokers publish believable sessions.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Run everything on this machine until Ctrl-C or SIGTERM: database, log, projector and health endpoint."""
+    """Run everything on this machine until Ctrl-C or SIGTERM: database, log, projector and HTTP."""
     settings = Settings.from_environment(os.environ, data_dir)
+    if settings.kafka is not None:
+        raise UsageError(
+            "`sojourn up` is for one machine with its own log; start `sojourn worker`, since Kafka is named in "
+            f"{BOOTSTRAP_SERVERS}: {settings.kafka.bootstrap_servers}"
+        )
+    stopping = asyncio.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):  # before the lock: who can see that this runs may stop it
+        asyncio.get_running_loop().add_signal_handler(name, stopping.set)
     with only_one(settings.data_dir, port), listen(port) as listener:
-        stopping = asyncio.Event()
-        for name in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(name, stopping.set)
         async with contextlib.AsyncExitStack() as stack:
             parts = await _open(stack, data_dir, stopping)
             if parts is not None:
-                host = Host(parts.database, parts.log, f"{socket.gethostname()}/{os.getpid()}")
-                _announce(settings, port, demo=demo)
-                await _run(host, parts.log, listener, settings.data_dir if demo else None, stopping)
+                log = EmbeddedLog(parts.database)
+                stack.push_async_callback(log.close)
+                host = Host(parts.database, log, f"{socket.gethostname()}/{os.getpid()}")
+                _announce(settings, port, await first_administrator(parts), demo=demo)
+                await _run(parts, host, log, listener, settings.data_dir if demo else None, stopping)
     write_line("stopped; everything acknowledged is kept")
 
 
@@ -70,9 +86,14 @@ async def _open(stack: contextlib.AsyncExitStack, data_dir: Path | None, stoppin
 
 
 async def _run(
-    host: Host, log: EmbeddedLog, listener: socket.socket, demo_dir: Path | None, stopping: asyncio.Event
+    parts: Opened,
+    host: Host,
+    log: EmbeddedLog,
+    listener: socket.socket,
+    demo_dir: Path | None,
+    stopping: asyncio.Event,
 ) -> None:
-    """Run the projector, the health endpoint and perhaps the demo; the first that fails ends all."""
+    """Run the projector, all that is served over HTTP, and perhaps the demo; the first that fails ends all."""
     partitions = await log.partitions(LIFECYCLE)
 
     def report() -> tuple[bool, dict[str, Any]]:
@@ -80,7 +101,10 @@ async def _run(
         well = owned == partitions
         return well, {"status": "ok" if well else "starting", "partitions": partitions, "owned": owned}
 
-    server = health_server(report)
+    gateway, site_settings = Gateway(parts.database, log), SiteSettings.from_environment(os.environ)
+    data_dir, destinations = parts.settings.data_dir, parts.settings.export_destinations
+    server = served(parts.database, log, data_dir, gateway, [reporting("/health", report)], destinations, site_settings)
+    exports = Exports(Site(parts.database, log, data_dir, destinations))
 
     async def serve() -> None:
         await server.serve(sockets=[listener])
@@ -92,7 +116,7 @@ async def _run(
         for work in late:
             work.cancel()
 
-    works = [host.run(stopping), serve(), _drop_old_heartbeats(log, stopping)]
+    works = [host.run(stopping), serve(), exports.run(stopping), _drop_old_heartbeats(log, stopping)]
     if demo_dir is not None:
         works.append(_demo(log, demo_dir, stopping))
     try:
@@ -143,7 +167,7 @@ def only_one(directory: Path, port: int) -> Iterator[None]:
         yield
 
 
-def _announce(settings: Settings, port: int, *, demo: bool) -> None:
+def _announce(settings: Settings, port: int, password: str | None, *, demo: bool) -> None:
     database = "PostgreSQL named by SOJOURN_DATABASE_DSN" if settings.database_dsn else "embedded PostgreSQL 18"
     on_path = shutil.which("sojourn")
     sojourn = "sojourn" if on_path and Path(on_path).resolve() == Path(sys.argv[0]).resolve() else sys.argv[0]
@@ -151,6 +175,9 @@ def _announce(settings: Settings, port: int, *, demo: bool) -> None:
     for line in (
         "Sojourn is running; Ctrl-C stops it and loses nothing.",
         "",
+        f"  console   http://127.0.0.1:{port}/",
+        *([] if password is None else [f"  sign in   as {FIRST} with the password {password}"]),
+        *([] if password is None else ["            (shown this once; there you choose your own)"]),
         f"  data      {settings.data_dir}",
         f"  database  {database}",
         f"  health    http://127.0.0.1:{port}/health",

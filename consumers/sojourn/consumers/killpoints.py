@@ -6,12 +6,20 @@ from typing import Final
 KILL_POINTS: Final = (
     "partition.acquired",
     "lifecycle.folded",
+    "lifecycle.staged",
     "lifecycle.fenced",
     "lifecycle.written",
     "lifecycle.committed",
     "heartbeats.fenced",
     "heartbeats.written",
     "heartbeats.committed",
+)
+DECISION_POINTS: Final = (
+    "decisions.decided",
+    "decisions.committed",
+    "relay.checked",
+    "relay.appended",
+    "relay.deleted",
 )
 
 listeners: Final[list[Callable[[str], None]]] = []

@@ -1,14 +1,18 @@
 """Folding the lifecycle log again from its start, up to a point in its time or to a position."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
 from sojourn.events.errors import SojournError
 from sojourn.events.log import Log, Record
 from sojourn.events.topics import LIFECYCLE
-from sojourn.projections.facts import Key, judge_lifecycle
-from sojourn.projections.fold import fold
+from sojourn.events.types import DeadLetterResolved
+from sojourn.projections.commands import Command, CommandKey
+from sojourn.projections.decided import NOTHING_DECIDED, Decision
+from sojourn.projections.facts import Judged, Key, judge_lifecycle
+from sojourn.projections.fold import Changes, Place, fold
+from sojourn.projections.parking import Letter, Parked, letter_of, named_queue, park, pieces
 from sojourn.projections.session import Session
 
 BATCH_RECORDS_MAX: Final = 2000  # as the projector's; the result depends on no batch boundary
@@ -43,41 +47,83 @@ async def replay(log: Log, to: datetime | Mapping[int, int], sink: Sink, progres
     count = 0
     for partition in sorted(ends):
         end = ends[partition] if isinstance(to, datetime) else to[partition]
-        states: dict[Key, Session] = {}
-        forgotten: list[tuple[Key, Session]] = []
+        folding = Folding(len(ends))
         offset, reached = 0, False
         while offset < end and not reached:
             batch = await log.read(LIFECYCLE, partition, offset, records_max=min(BATCH_RECORDS_MAX, end - offset))
             records = [record for record in batch.records if not isinstance(to, datetime) or record.appended_at <= to]
             reached = len(records) < len(batch.records)
-            _fold_into(states, forgotten, records, len(ends))
+            folding.take(records)
             offset = records[-1].offset + 1 if reached and records else offset if reached else batch.next_offset
             if records:
                 newest_at = max(newest_at or records[-1].appended_at, records[-1].appended_at)
             count += len(records)
             progress(count)
         positions[partition] = offset
-        sink([*forgotten, *states.items()])
+        sink([*folding.forgotten, *folding.states.items()])
     return Replayed(positions, newest_at, count)
 
 
-def _fold_into(
-    states: dict[Key, Session], forgotten: list[tuple[Key, Session]], records: list[Record], partitions: int
-) -> None:
-    """Fold records into the states; the earlier session of an id used again after 62 days goes to `forgotten`."""
-    for entry in fold(states, [judge_lifecycle(record, partitions) for record in records]).entries:
-        if entry.session is None:
-            continue
-        key = entry.fact.key
-        if entry.revision == 1 and key in states:
-            forgotten.append((key, states[key]))
-        states[key] = entry.session
+class Folding:
+    """The sessions of one partition, and its dead letters, which a resolution may let go.
+
+    `forgotten` are the earlier sessions of ids that were used again after 62 days.
+    """
+
+    def __init__(self, partitions: int) -> None:
+        self.states: dict[Key, Session] = {}
+        self.forgotten: list[tuple[Key, Session]] = []
+        self._partitions, self._decided = partitions, NOTHING_DECIDED
+        self._commands: dict[CommandKey, Command] = {}
+        self.letters: dict[Place, Letter] = {}
+        self._queued: dict[Key, int] = {}
+
+    def take(self, records: Sequence[Record]) -> list[tuple[Parked, Changes]]:
+        """Fold consecutive records, and return what each piece of them came to."""
+        folded = []
+        for piece in pieces(judge_lifecycle(records, self._partitions, self._decided)):
+            parked = park(piece, self._queued, self._decided, self._partitions, self._about(piece))
+            changes = fold(self.states, parked.judged, self._commands)
+            self._settle(parked, changes)
+            folded.append((parked, changes))
+        return folded
+
+    def _about(self, piece: Sequence[Judged]) -> list[Letter]:
+        """Return the letter that a resolution at the head of a piece names, and those of the queue that it touches."""
+        head = piece[0] if piece else None
+        if not (isinstance(head, Decision) and isinstance(head.event, DeadLetterResolved)):
+            return []
+        named = self.letters.get(Place(head.event.data.offset, head.event.data.appended_at))
+        if named is None:
+            return []
+        key = named_queue(named, head.event.data)
+        queue = [letter for letter in self.letters.values() if letter.waits and letter.key == key]
+        return [named, *queue]
+
+    def _settle(self, parked: Parked, changes: Changes) -> None:
+        for entry in changes.entries:
+            if entry.session is None:
+                continue
+            key = entry.fact.key
+            if entry.revision == 1 and key in self.states:
+                self.forgotten.append((key, self.states[key]))
+            self.states[key] = entry.session
+        self._decided = self._decided.after(changes.decisions)
+        self._commands |= changes.commands
+        self.letters |= parked.letters
+        for dead in changes.dead_letters:
+            letter = letter_of(dead, parked.waiting.get(Place(dead.record.offset, dead.record.appended_at)))
+            self.letters[letter.place] = letter
+        self._queued |= parked.queued
 
 
 def _check(to: datetime | Mapping[int, int], starts: Mapping[int, int], ends: Mapping[int, int]) -> None:
     for partition, start in starts.items():
         if start > 0:
-            raise ReplayImpossible(f"the log no longer holds the first {start} records of partition {partition}")
+            raise ReplayImpossible(
+                f"a replay begins with the first record, and partition {partition} begins at {start}; `sojourn history "
+                "--revisions` lists what was applied, `sojourn log read` what the log still holds"
+            )
     if isinstance(to, datetime):
         return
     missing = sorted(ends.keys() - to.keys())

@@ -9,16 +9,33 @@ from typing import Any, Final, NoReturn, get_args
 
 import msgspec
 
+from sojourn.events.checks import (
+    TIMEOUT_SECONDS_MIN,
+    has_instant,
+    has_instants,
+    is_configuration,
+    is_sequence,
+    is_tenant,
+    nesting,
+)
 from sojourn.events.errors import SojournError
+from sojourn.events.fields import Instant
 from sojourn.events.types import (
+    BROKER_EVENTS,
     EVENT_TYPES,
+    Alive,
+    BrokerReturned,
+    BrokerSilent,
+    DeadLetterResolved,
     Destroyed,
     Established,
     Event,
+    GapAccepted,
     Heartbeat,
     Heartbeats,
-    Instant,
-    LifecycleEvent,
+    SessionEvent,
+    SourceBound,
+    TenantConfigured,
     type_name,
 )
 
@@ -30,6 +47,7 @@ DETAIL_CHARACTERS_MAX = 300  # a reason is read in a list
 DIGEST_BYTES = 16  # 128 bits: no accidental collision among all events ever
 
 REASONS: Final = (
+    "bad_content_type",
     "too_large",
     "not_utf8",
     "too_deep",
@@ -42,20 +60,22 @@ REASONS: Final = (
     "bad_time",
     "bad_ip",
     "bad_value",
+    "wrong_source",
+    "unbound_source",
     "tenant_mismatch",
     "wrong_partition",
+    "wrong_letter",
+    "parked",
     "conflict",
+    "refused_by_database",
 )
 
-_TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # Without these bytes no text holds a control character; \\n may be a false alarm, which only costs time.
 _SUSPECT = re.compile(rb"\\[bfnrt]|\\u00[01789]|\x7f|\xc2[\x80-\x9f]")
-_BRACKET_OR_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?P<quote>"?)|(?P<opening>[\[{])|(?P<closing>[\]}])', re.DOTALL)
 _LONG_INTEGER = re.compile(rb"(?<![0-9])[0-9]{%d,}" % (INTEGER_DIGITS_MAX + 1))
+_OF_BROKERS: Final = frozenset(BROKER_EVENTS)
 _KINDS: Final = {type_name(kind): kind for kind in EVENT_TYPES}
-_SEQUENCE = re.compile(r"-?[0-9]{1,19}\Z")
-_SEQUENCE_MAX = 2**63 - 1  # a bigint
 
 
 class Undecodable(SojournError):
@@ -99,9 +119,9 @@ def decode(value: bytes) -> Event:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         _refuse(value)
     if (
-        (value.count(b"{") + value.count(b"[") > DEPTH_MAX and _nesting(value)[0] > DEPTH_MAX)
+        (value.count(b"{") + value.count(b"[") > DEPTH_MAX and nesting(value)[0] > DEPTH_MAX)
         or (len(value) > INTEGER_DIGITS_MAX and _LONG_INTEGER.search(value) is not None)
-        or _SUSPECT.search(value) is not None
+        or (not _is_plain(value) and _SUSPECT.search(value) is not None)
         or not _sound(event)
     ):
         reason = explain(value)
@@ -115,7 +135,7 @@ def encode(event: Event) -> bytes:
     return msgspec.json.encode(event)
 
 
-def digest(event: LifecycleEvent, value: bytes) -> bytes:
+def digest(event: SessionEvent, value: bytes) -> bytes:
     """Return the digest of the canonical content of `event`, decoded from `value`.
 
     Canonical content is JSON with sorted keys of [type, subject, instant in microseconds, data], in which data keeps
@@ -144,29 +164,40 @@ def canonical_ip(text: str) -> str:
     return str(address) if mapped is None else f"::ffff:{mapped}"  # as RFC 5952 and PostgreSQL do; Python 3.12 does not
 
 
+def _is_plain(value: bytes) -> bool:
+    """Tell quickly that there is nothing for `_SUSPECT` to find, as in nearly all events."""
+    return value.isascii() and b"\\" not in value and b"\x7f" not in value
+
+
 def _refuse(value: bytes) -> NoReturn:
     raise explain(value) or Undecodable("bad_value", "the event does not fit its type")
 
 
 def _sound(event: Event) -> bool:
     """Tell whether what the types cannot say holds as well; `explain` finds out what does not."""
-    if not _is_sequence(event.sequence) or not _has_instant(event.time):
+    if not is_sequence(event.sequence) or not has_instant(event.time):
+        return False
+    if type(event) not in _OF_BROKERS and not has_instants(event.data):
         return False
     match event:
         case Established():
-            return _is_tenant(event.tenant) and _is_ip(event.data.client_ip)
-        case Destroyed():
-            return _is_tenant(event.tenant)
+            return is_tenant(event.tenant) and _is_ip(event.data.client_ip)
         case Heartbeat():
-            return _is_tenant(event.tenant) and (
+            return is_tenant(event.tenant) and (
                 event.data is None or event.data.client_ip is None or _is_ip(event.data.client_ip)
             )
         case Heartbeats():
-            return _is_tenant(event.tenant) and all(
+            return is_tenant(event.tenant) and all(
                 beat.client_ip is None or _is_ip(beat.client_ip) for beat in event.data.details.values()
             )
-        case _:
+        case TenantConfigured():
+            return is_tenant(event.tenant) and is_configuration(event.data)
+        case SourceBound():
+            return all(map(is_tenant, event.data.tenants or ()))
+        case Alive() | BrokerSilent() | BrokerReturned() | GapAccepted() | DeadLetterResolved():
             return True
+        case _:
+            return is_tenant(event.tenant)
 
 
 def explain(value: bytes) -> Undecodable | None:
@@ -177,24 +208,28 @@ def explain(value: bytes) -> Undecodable | None:
         value.decode()
     except UnicodeDecodeError as error:
         return Undecodable("not_utf8", f"the byte at {error.start} is not UTF-8: 0x{value[error.start]:02x}")
-    depth, closed = _nesting(value)
+    depth, closed = nesting(value)
     if depth > DEPTH_MAX:
         return Undecodable("too_deep", f"JSON may be nested {DEPTH_MAX} deep: {depth}")
     try:
         document = _anything.decode(value)
     except msgspec.ValidationError:  # of JSON that fits any type, only an integer too long for Python
-        detail = f"an integer may have {INTEGER_DIGITS_MAX} digits"
-        return explain(_LONG_INTEGER.sub(b"0", value)) or Undecodable("bad_value", detail)
+        detail, shortened = f"an integer may have {INTEGER_DIGITS_MAX} digits", _LONG_INTEGER.sub(b"0", value)
+        return explain(shortened) or _naming(Undecodable("bad_value", detail), _anything.decode(shortened))
     except msgspec.DecodeError as error:
         at_end = "truncated" in str(error) or str(error).endswith(f"invalid number (byte {len(value)})")
         return Undecodable("truncated_json" if at_end and not closed else "not_json", str(error))
     if not isinstance(document, dict):
         return Undecodable("not_json", f"an event is a JSON object, not: {type(document).__name__}")
     reason = _explain_document(document, value)
-    if reason is not None:
-        tenant, subject = document.get("tenant"), document.get("subject")
-        reason.tenant = tenant if isinstance(tenant, str) and _is_tenant(tenant) else None
-        reason.session_id = subject if _fits("subject", Destroyed, subject) else None
+    return None if reason is None else _naming(reason, document)
+
+
+def _naming(reason: Undecodable, document: dict[str, Any]) -> Undecodable:
+    """Return the reason with whom the document names."""
+    tenant, subject = document.get("tenant"), document.get("subject")
+    reason.tenant = tenant if isinstance(tenant, str) and is_tenant(tenant) else None
+    reason.session_id = subject if _fits("subject", Destroyed, subject) else None
     return reason
 
 
@@ -214,7 +249,7 @@ def _explain_document(document: dict[str, Any], value: bytes) -> Undecodable | N
 def _explain_fields(kind: type[Event], document: dict[str, Any]) -> Undecodable | None:
     names = kind.__struct_fields__
     tenant, subject = document.get("tenant"), document.get("subject")
-    if "tenant" in names and not (isinstance(tenant, str) and _is_tenant(tenant)):
+    if "tenant" in names and not (isinstance(tenant, str) and is_tenant(tenant)):
         return Undecodable("bad_tenant", f"a tenant is 1 to 63 of a-z, 0-9 and -, not: {tenant!r}")
     if "subject" in names and not _fits("subject", kind, subject):
         return Undecodable("bad_subject", f"a session id is 1 to 200 characters, no control characters: {subject!r}")
@@ -222,7 +257,7 @@ def _explain_fields(kind: type[Event], document: dict[str, Any]) -> Undecodable 
         instant = msgspec.convert(document["time"], Instant)
     except msgspec.ValidationError as error:
         return Undecodable("bad_time", f"{error}: {document['time']!r}")
-    if not _has_instant(instant):
+    if not has_instant(instant):
         return Undecodable("bad_time", f"outside the years 1 to 9999 in UTC: {document['time']!r}")
     for address in _addresses(kind, document.get("data")):
         if not (isinstance(address, str) and _is_ip(address)):
@@ -231,13 +266,24 @@ def _explain_fields(kind: type[Event], document: dict[str, Any]) -> Undecodable 
 
 
 def _explain_values(document: dict[str, Any], value: bytes) -> Undecodable | None:
-    if not _is_sequence(document.get("sequence")):
+    if not is_sequence(document.get("sequence")):
         return Undecodable("bad_value", f"a sequence is a whole number of 64 bits: {document['sequence']!r}")
     try:
         event: Event = _typed.decode(value)
     except (msgspec.DecodeError, RecursionError) as error:
         return Undecodable("bad_value", str(error))
-    text = _text_with_control(msgspec.to_builtins(event, builtin_types=(datetime,)), "")
+    if type(event) not in _OF_BROKERS and not has_instants(event.data):
+        return Undecodable("bad_value", "an instant in data lies outside the years 1 to 9999 in UTC")
+    if isinstance(event, SourceBound):
+        for tenant in event.data.tenants or ():
+            if not is_tenant(tenant):
+                return Undecodable("bad_value", f"a tenant is 1 to 63 of a-z, 0-9 and -, not: {tenant!r}")
+    if isinstance(event, TenantConfigured) and not is_configuration(event.data):
+        return Undecodable(
+            "bad_value",
+            f"networks are in CIDR, a time zone is an IANA name, time-outs are {TIMEOUT_SECONDS_MIN} s to 7 days",
+        )
+    text = _text_with_control(msgspec.to_builtins(event, builtin_types=(datetime, bytes)), "")
     return None if text is None else Undecodable("bad_value", text)
 
 
@@ -262,7 +308,21 @@ def _text_with_control(node: Any, path: str) -> str | None:
 
 
 _KEY_PATHS: Final = frozenset(
-    {"id", "source", "data.user.id", "data.desktop.id", "data.predecessor", "data.command", "data.sessions"}
+    {
+        "id",
+        "source",
+        "data.user.id",
+        "data.desktop.id",
+        "data.predecessor",
+        "data.command",
+        "data.sessions",
+        "data.source",
+        "data.who",
+        "data.requested_by",
+        "data.broker",
+        "data.lost",
+        "data.silent",
+    }
 )
 
 
@@ -299,44 +359,6 @@ def _fits(name: str, kind: type[Event], value: Any) -> bool:
     except msgspec.ValidationError:
         return False
     return isinstance(value, str) and _CONTROL.search(value) is None
-
-
-def _nesting(value: bytes) -> tuple[int, bool]:
-    """Return how deep brackets nest outside strings, and whether all that was opened was closed."""
-    depth = deepest = 0
-    cut = False
-    for match in _BRACKET_OR_STRING.finditer(value):
-        if match["opening"]:
-            depth += 1
-            deepest = max(deepest, depth)
-        elif match["closing"]:
-            depth -= 1
-        else:
-            cut = not match["quote"]
-    return deepest, depth <= 0 and not cut
-
-
-def _has_instant(instant: datetime) -> bool:
-    """Tell whether the instant has a date in UTC: 0001-01-01T00:00+14:00 has none."""
-    try:
-        instant.astimezone(UTC)
-    except OverflowError:
-        return False
-    return True
-
-
-def _is_sequence(sequence: object) -> bool:
-    if sequence is None:
-        return True
-    if isinstance(sequence, str):
-        if _SEQUENCE.match(sequence) is None:
-            return False
-        sequence = int(sequence)
-    return isinstance(sequence, int) and not isinstance(sequence, bool) and abs(sequence) <= _SEQUENCE_MAX
-
-
-def _is_tenant(tenant: str) -> bool:
-    return _TENANT.match(tenant) is not None
 
 
 def _is_ip(text: str) -> bool:

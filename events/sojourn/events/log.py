@@ -18,7 +18,10 @@ class Append(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One record as the log keeps it; `appended_at` is UTC and never falls within a partition."""
+    """One record as the log keeps it; `appended_at` is UTC and never falls within a partition.
+
+    A value or a header that its producer left out (null) is empty: it decodes to no event, and becomes a dead letter.
+    """
 
     topic: str
     partition: int
@@ -48,20 +51,22 @@ class Log(Protocol):
         """Append durably and return the offsets, in the order given.
 
         When it returns, all are acknowledged. When it raises, each partition's part was appended whole or not at all,
-        and a caller that appends again may double it: readers judge identity (design: duplicates).
+        and a caller that appends again may double it: readers judge identity (design: duplicates). More than the log
+        takes at once is refused before anything is appended.
         """
 
     async def read(self, topic: str, partition: int, offset: int, *, records_max: int = 2000) -> Batch:
         """Read up to `records_max` records from `offset` on, without waiting for more.
 
-        Raises `OffsetOutOfRange` when `offset` is below the start or above the end.
+        Only what is committed. Offsets may be missing where other producers use transactions. Raises
+        `OffsetOutOfRange` when `offset` is below the start or above the end.
         """
 
     async def start_offsets(self, topic: str) -> dict[int, int]:
         """Return the first kept offset of each partition."""
 
     async def end_offsets(self, topic: str) -> dict[int, int]:
-        """Return the offset that the next record of each partition will get."""
+        """Return where a reader of all that is committed ends: at the next record's offset, but for transactions."""
 
     async def wait(self, positions: Mapping[tuple[str, int], int], timeout_seconds: float) -> None:
         """Return as soon as a (topic, partition) holds a record at or past its offset, or when the time is over."""

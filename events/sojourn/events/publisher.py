@@ -6,9 +6,23 @@ from collections.abc import Sequence
 import msgspec
 
 from sojourn.events.codec import Undecodable, decode
+from sojourn.events.fields import TEXT_CHARACTERS_MAX
 from sojourn.events.log import Append, Log
+from sojourn.events.modes import STRUCTURED_HEADERS
 from sojourn.events.topics import HEARTBEATS, LIFECYCLE, batch_key, session_key, session_partition
-from sojourn.events.types import TEXT_CHARACTERS_MAX, Alive, Heartbeat, Heartbeats, LifecycleEvent
+from sojourn.events.types import (
+    Alive,
+    BrokerReturned,
+    BrokerSilent,
+    DeadLetterResolved,
+    Event,
+    GapAccepted,
+    Heartbeat,
+    Heartbeats,
+    SessionEvent,
+    SourceBound,
+    TenantConfigured,
+)
 
 
 def route(value: bytes, partitions: int) -> list[Append]:
@@ -19,21 +33,38 @@ def route(value: bytes, partitions: int) -> list[Append]:
     try:
         event = decode(value)
     except Undecodable:
-        return [Append(LIFECYCLE, zlib.crc32(value) % partitions, None, value)]
+        return [_unrouted(value, partitions)]
+    return _routed(event, value, partitions)
+
+
+def _routed(event: Event, value: bytes, partitions: int) -> list[Append]:
     match event:
         case Heartbeats():
             return _split(event, value, partitions)
         case Alive():
-            return [Append(HEARTBEATS, partition, batch_key(event.source), value) for partition in range(partitions)]
+            return [
+                Append(HEARTBEATS, partition, batch_key(event.source), value, STRUCTURED_HEADERS)
+                for partition in range(partitions)
+            ]
         case Heartbeat():
             return [_of_session(HEARTBEATS, event, value, partitions)]
+        case SourceBound() | TenantConfigured():
+            return [Append(LIFECYCLE, partition, None, value, STRUCTURED_HEADERS) for partition in range(partitions)]
+        case GapAccepted() | DeadLetterResolved() if event.data.partition < partitions:
+            return [Append(LIFECYCLE, event.data.partition, None, value, STRUCTURED_HEADERS)]
+        case GapAccepted() | DeadLetterResolved() | BrokerSilent() | BrokerReturned():
+            return [_unrouted(value, partitions)]  # nobody but a partition's owner says that of a broker
         case _:
             return [_of_session(LIFECYCLE, event, value, partitions)]
 
 
-def _of_session(topic: str, event: LifecycleEvent | Heartbeat, value: bytes, partitions: int) -> Append:
+def _unrouted(value: bytes, partitions: int) -> Append:
+    return Append(LIFECYCLE, zlib.crc32(value) % partitions, None, value)
+
+
+def _of_session(topic: str, event: SessionEvent | Heartbeat, value: bytes, partitions: int) -> Append:
     partition = session_partition(event.tenant, event.subject, partitions)
-    return Append(topic, partition, session_key(event.tenant, event.subject), value)
+    return Append(topic, partition, session_key(event.tenant, event.subject), value, STRUCTURED_HEADERS)
 
 
 def _split(event: Heartbeats, value: bytes, partitions: int) -> list[Append]:
@@ -43,7 +74,7 @@ def _split(event: Heartbeats, value: bytes, partitions: int) -> list[Append]:
     for session_id in event.data.sessions:
         sessions.setdefault(session_partition(event.tenant, session_id, partitions), []).append(session_id)
     if len(sessions) <= 1:
-        return [Append(HEARTBEATS, min(sessions, default=0), key, value)]
+        return [Append(HEARTBEATS, min(sessions, default=0), key, value, STRUCTURED_HEADERS)]
     document = _fields(value)
     data = _fields(document["data"])
     details = _fields(data["details"]) if "details" in data else {}
@@ -54,7 +85,7 @@ def _split(event: Heartbeats, value: bytes, partitions: int) -> list[Append]:
         data["sessions"] = _raw(here)
         data["details"] = _raw({session_id: details[session_id] for session_id in here if session_id in details})
         document["data"] = _raw(data)
-        appends.append(Append(HEARTBEATS, partition, key, msgspec.json.encode(document)))
+        appends.append(Append(HEARTBEATS, partition, key, msgspec.json.encode(document), STRUCTURED_HEADERS))
     return appends
 
 

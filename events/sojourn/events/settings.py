@@ -1,4 +1,4 @@
-"""Where Sojourn keeps its data and which database it uses, read from the environment."""
+"""Where Sojourn keeps its data, which database and which log it uses, read from the environment."""
 
 import os
 import re
@@ -10,12 +10,20 @@ from urllib.parse import unquote
 from msgspec import Struct
 
 from sojourn.events.errors import UsageError
+from sojourn.events.kafka.settings import BOOTSTRAP_SERVERS, KafkaSettings
 
 DATA_DIR = "SOJOURN_DATA_DIR"
 DATABASE_DSN = "SOJOURN_DATABASE_DSN"
+WORKER_NAME = "SOJOURN_WORKER_NAME"
+METRICS_PORT = "SOJOURN_METRICS_PORT"
+EXPORT_DESTINATIONS = "SOJOURN_EXPORT_DESTINATIONS"
 ROOT_DATA_DIR = Path("/var/lib/sojourn")
 
+PORT_MAX = 65535  # of TCP
+
 _HIDDEN = "***"
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")  # what Kafka takes as the instance of a group, and is short enough to read
+_DESTINATION = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # as tenants are named
 _URL = re.compile(r"(?P<scheme>postgres(?:ql)?://)(?:(?P<user>[^:@/?#\s]*)(?::[^:@/?#\s]*)?@)?(?P<rest>[^@\s]*)")
 _KEYWORD = re.compile(r"\s*(?P<name>\w+)\s*=\s*(?P<value>'(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)(?:\s+|$)")
 
@@ -34,6 +42,10 @@ class Settings(Struct, frozen=True):
     data_dir: Path
     database_dsn: str | None = None
     data_dir_source: str = "--data-dir"
+    kafka: KafkaSettings | None = None
+    worker_name: str | None = None
+    metrics_port: int | None = None
+    export_destinations: dict[str, Path] = {}
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], data_dir: Path | None = None) -> "Settings":
@@ -45,17 +57,33 @@ class Settings(Struct, frozen=True):
                 f"'host=… dbname=…' in {DATABASE_DSN}"
             )
         if data_dir is not None:
-            return cls(_absolute(data_dir), dsn)
-        if given := environ.get(DATA_DIR):
-            return cls(_absolute(Path(given)), dsn, DATA_DIR)
-        return cls(_default_data_dir(environ), dsn, "default")
+            directory, source = _absolute(data_dir), "--data-dir"
+        elif given := environ.get(DATA_DIR):
+            directory, source = _absolute(Path(given)), DATA_DIR
+        else:
+            directory, source = _default_data_dir(environ), "default"
+        kafka = KafkaSettings.from_environment(environ)
+        return cls(directory, dsn, source, kafka, _worker_name(environ), _metrics_port(environ), _destinations(environ))
 
     def describe(self) -> list[Setting]:
         """Return every setting with where it came from."""
         shown = hide_password(self.database_dsn) if self.database_dsn else "embedded PostgreSQL"
+        log = [Setting(BOOTSTRAP_SERVERS, "embedded log", "default")]
+        if self.kafka is not None:
+            log = [Setting(name, value, name) for name, value in self.kafka.describe()]
+        destinations = ",".join(f"{name}={folder}" for name, folder in self.export_destinations.items())
+        port = "off" if self.metrics_port is None else str(self.metrics_port)
         return [
             Setting(DATA_DIR, str(self.data_dir), self.data_dir_source),
             Setting(DATABASE_DSN, shown, DATABASE_DSN if self.database_dsn else "default"),
+            *log,
+            Setting(
+                WORKER_NAME,
+                self.worker_name or "a new one at each start",
+                WORKER_NAME if self.worker_name else "default",
+            ),
+            Setting(METRICS_PORT, port, METRICS_PORT if self.metrics_port else "default"),
+            Setting(EXPORT_DESTINATIONS, destinations or "none", EXPORT_DESTINATIONS if destinations else "default"),
         ]
 
     def __repr__(self) -> str:
@@ -75,6 +103,35 @@ def hide_password(dsn: str) -> str:
     return " ".join(
         f"{word['name']}={_HIDDEN if 'password' in word['name'].lower() else word['value']}" for word in words
     )
+
+
+def _worker_name(environ: Mapping[str, str]) -> str | None:
+    name = environ.get(WORKER_NAME, "").strip() or None
+    if name and not _NAME.fullmatch(name):
+        raise UsageError(f"a worker's name has letters, digits and . _ -, at most 100, in {WORKER_NAME}, not: {name!r}")
+    return name
+
+
+def _metrics_port(environ: Mapping[str, str]) -> int | None:
+    port = environ.get(METRICS_PORT, "").strip()
+    if not port:
+        return None
+    if not port.isdecimal() or not 1 <= int(port) <= PORT_MAX:
+        raise UsageError(f"a port is a number from 1 to {PORT_MAX} in {METRICS_PORT}, not: {port!r}")
+    return int(port)
+
+
+def _destinations(environ: Mapping[str, str]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for entry in filter(None, (part.strip() for part in environ.get(EXPORT_DESTINATIONS, "").split(","))):
+        name, _, folder = entry.partition("=")
+        if not _DESTINATION.fullmatch(name) or not folder.startswith("/") or name in found:
+            raise UsageError(
+                "a destination is a name of its own, of a-z, 0-9 and -, and an absolute folder, like "
+                f"archive=/srv/exports in {EXPORT_DESTINATIONS}, not: {entry!r}"
+            )
+        found[name] = Path(folder)
+    return found
 
 
 def _has_password(url: str) -> bool:

@@ -1,12 +1,16 @@
 """Topic names, and the rule that puts one session into one partition."""
 
 import struct
+import zlib
+from typing import Final
 
-LIFECYCLE = "sojourn.lifecycle"
-HEARTBEATS = "sojourn.heartbeats"
-COMMANDS = "sojourn.commands"
+from sojourn.events.fields import Partitioner
 
-PARTITIONS_DEFAULT = 12  # twelve workers can share them evenly as 1, 2, 3, 4, 6 or 12
+LIFECYCLE: Final = "sojourn.lifecycle"
+HEARTBEATS: Final = "sojourn.heartbeats"
+COMMANDS: Final = "sojourn.commands"
+
+PARTITIONS_DEFAULT: Final = 12  # twelve workers can share them evenly as 1, 2, 3, 4, 6 or 12
 
 
 def session_key(tenant: str, session_id: str) -> bytes:
@@ -19,9 +23,13 @@ def batch_key(source: str) -> bytes:
     return f"~batch/{source}".encode()
 
 
-def session_partition(tenant: str, session_id: str, partitions: int) -> int:
-    """Return the partition of a session, as Kafka's default partitioner computes it (murmur2, sign bit cleared)."""
-    return (murmur2(session_key(tenant, session_id)) & 0x7FFFFFFF) % partitions
+def session_partition(tenant: str, session_id: str, partitions: int, partitioner: Partitioner = "murmur2") -> int:
+    """Return the partition of a session: by Kafka's own default (murmur2, sign bit cleared), or librdkafka's (crc32).
+
+    librdkafka calls it consistent_random; its rd_crc32 is the CRC-32 of zlib.
+    """
+    key = session_key(tenant, session_id)
+    return (zlib.crc32(key) if partitioner == "crc32" else murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 def murmur2(key: bytes) -> int:

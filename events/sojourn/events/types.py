@@ -1,35 +1,42 @@
-"""The events that brokers publish: CloudEvents 1.0 whose fields `../shared/events` and docs/contract.md fix."""
+"""The events: CloudEvents 1.0 whose fields `../shared/events` and docs/contract.md fix."""
 
-from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, get_args
 
 from msgspec import Meta, Struct
 
-ID_CHARACTERS_MAX = 200  # ids stand in keys and indexes; a broker's own are a tenth of this
-TEXT_CHARACTERS_MAX = 1000  # names and details are shown in a table cell, not read as documents
-SESSIONS_PER_BATCH_MAX = 10_000  # with ids of 36 characters half of the record's 1 MiB
+from sojourn.events.decision_data import (
+    BrokerReturnedData,
+    BrokerSilentData,
+    DeadLetterResolvedData,
+    DisconnectAcknowledgedData,
+    DisconnectDeliveredData,
+    DisconnectExpiredData,
+    DisconnectFailedData,
+    DisconnectRequestedData,
+    GapAcceptedData,
+    LostData,
+    LostEndedData,
+    RecoveredData,
+    SourceBoundData,
+    TenantConfiguredData,
+)
+from sojourn.events.fields import (
+    SESSIONS_PER_BATCH_MAX,
+    Access,
+    Address,
+    CommandKind,
+    Id,
+    Instant,
+    Reason,
+    Required,
+    Seconds,
+    Sequence,
+    Tenant,
+    TerminalType,
+    Text,
+)
 
-_TENANT = "^[a-z0-9][a-z0-9-]{0,62}$"
-_NO_CONTROLS = {"pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}
-_NO_NUL = {"pattern": r"^[^\u0000]*$"}
-_WHOLE = {"pattern": "^-?[0-9]{1,19}$"}
-_ADDRESS = {"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
-
-# What stands in `extra_json_schema` is for readers of the schemas; codec.py judges it, with its own public reasons.
-
-Tenant = Annotated[str, Meta(max_length=63, extra_json_schema={"pattern": _TENANT})]
-Id = Annotated[str, Meta(min_length=1, max_length=ID_CHARACTERS_MAX, extra_json_schema=_NO_CONTROLS)]
-Text = Annotated[str, Meta(max_length=TEXT_CHARACTERS_MAX, extra_json_schema=_NO_NUL)]
-Required = Annotated[str, Meta(min_length=1, max_length=TEXT_CHARACTERS_MAX, extra_json_schema=_NO_CONTROLS)]
-Address = Annotated[str, Meta(extra_json_schema=_ADDRESS)]
-Sequence = Annotated[str, Meta(extra_json_schema=_WHOLE)] | int
-Instant = Annotated[datetime, Meta(tz=True)]
-Seconds = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-
-TerminalType = Literal["thin_client", "soft_client", "mobile", "browser", "other"]
-Access = Literal["internal", "public"]
-Reason = Literal["logoff", "idle_timeout", "admin_disconnect", "network", "error", "broker_shutdown", "unknown"]
-
+SOJOURN = "/sojourn"  # the source of what Sojourn appends itself
 NORMAL_REASONS = frozenset({"logoff", "idle_timeout", "admin_disconnect"})
 
 
@@ -93,10 +100,11 @@ class HeartbeatsData(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class AliveData(Struct, frozen=True, gc=False, omit_defaults=True):
-    """How many sessions the broker holds and how often it says so."""
+    """How many sessions the broker holds, how often it says so, and which commands it can carry out."""
 
     sessions: Seconds | None = None
     interval_seconds: Seconds | None = None
+    commands: list[CommandKind] | None = None
 
 
 class _Event(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="type"):
@@ -147,11 +155,141 @@ class Alive(_Event, frozen=True, gc=False, kw_only=True, tag="sojourn.broker.ali
     data: AliveData | None = None
 
 
-LifecycleEvent = Established | Destroyed
-HeartbeatEvent = Heartbeat | Heartbeats | Alive
-Event = LifecycleEvent | HeartbeatEvent
+class SourceBound(_Event, frozen=True, gc=False, kw_only=True, tag="sojourn.broker.source_bound.v1"):
+    """Sojourn was told which partitioner a broker uses."""
 
-EVENT_TYPES: tuple[type[Event], ...] = (Established, Destroyed, Heartbeat, Heartbeats, Alive)
+    data: SourceBoundData
+
+
+class GapAccepted(_Event, frozen=True, gc=False, kw_only=True, tag="sojourn.log.gap_accepted.v1"):
+    """Somebody decided to read on behind lifecycle records that the log lost."""
+
+    data: GapAcceptedData
+
+
+class TenantConfigured(_Event, frozen=True, gc=False, kw_only=True, tag="sojourn.tenant.configured.v1"):
+    """Sojourn was told what holds for a tenant."""
+
+    tenant: Tenant
+    data: TenantConfiguredData
+
+
+class BrokerSilent(_Event, frozen=True, gc=False, kw_only=True, tag="sojourn.broker.silent.v1"):
+    """A broker that used to say that it is alive has stopped."""
+
+    data: BrokerSilentData
+
+
+class BrokerReturned(_Event, frozen=True, gc=False, kw_only=True, tag="sojourn.broker.returned.v1"):
+    """A broker that was silent says again that it is alive."""
+
+    data: BrokerReturnedData
+
+
+class DeadLetterResolved(_Event, frozen=True, gc=False, kw_only=True, tag="sojourn.log.dead_letter_resolved.v1"):
+    """Somebody decided what is done with a dead letter."""
+
+    data: DeadLetterResolvedData
+
+
+class Lost(_Event, frozen=True, gc=False, kw_only=True, tag="sojourn.session.lost.v1"):
+    """The heartbeats of a session stopped."""
+
+    tenant: Tenant
+    subject: Id
+    data: LostData
+
+
+class Recovered(_Event, frozen=True, gc=False, kw_only=True, tag="sojourn.session.recovered.v1"):
+    """A session that was lost is alive."""
+
+    tenant: Tenant
+    subject: Id
+    data: RecoveredData
+
+
+class LostEnded(_Event, frozen=True, gc=False, kw_only=True, tag="sojourn.session.lost_ended.v1"):
+    """A session has been lost for so long that it is taken to have ended."""
+
+    tenant: Tenant
+    subject: Id
+    data: LostEndedData
+
+
+class DisconnectRequested(_Event, frozen=True, gc=False, kw_only=True, tag="sojourn.session.disconnect_requested.v1"):
+    """Somebody asks a session's broker to end it, to log its user off, or to show them a message."""
+
+    tenant: Tenant
+    subject: Id
+    data: DisconnectRequestedData
+
+
+class DisconnectDelivered(_Event, frozen=True, gc=False, kw_only=True, tag="sojourn.session.disconnect_delivered.v1"):
+    """The broker has a command."""
+
+    tenant: Tenant
+    subject: Id
+    data: DisconnectDeliveredData
+
+
+class DisconnectAcknowledged(
+    _Event, frozen=True, gc=False, kw_only=True, tag="sojourn.session.disconnect_acknowledged.v1"
+):
+    """The broker carries a command out."""
+
+    tenant: Tenant
+    subject: Id
+    data: DisconnectAcknowledgedData
+
+
+class DisconnectFailed(_Event, frozen=True, gc=False, kw_only=True, tag="sojourn.session.disconnect_failed.v1"):
+    """The broker refuses a command, or could not carry it out."""
+
+    tenant: Tenant
+    subject: Id
+    data: DisconnectFailedData
+
+
+class DisconnectExpired(_Event, frozen=True, gc=False, kw_only=True, tag="sojourn.session.disconnect_expired.v1"):
+    """A command is not confirmed: its deadline passed and nobody knows whether it had an effect."""
+
+    tenant: Tenant
+    subject: Id
+    data: DisconnectExpiredData
+
+
+LifecycleEvent = Established | Destroyed
+LivenessDecision = Lost | Recovered | LostEnded
+CommandAnswer = DisconnectDelivered | DisconnectAcknowledged | DisconnectFailed  # what brokers say of a command
+CommandEvent = DisconnectRequested | CommandAnswer | DisconnectExpired
+SessionEvent = LifecycleEvent | LivenessDecision | CommandEvent  # in the session's partition of lifecycle
+HeartbeatEvent = Heartbeat | Heartbeats | Alive
+# Of no session: they decide for the partition of lifecycle that holds them.
+PartitionEvent = SourceBound | TenantConfigured | BrokerSilent | BrokerReturned | GapAccepted | DeadLetterResolved
+Event = SessionEvent | HeartbeatEvent | PartitionEvent
+
+BROKER_EVENTS: Final = (Established, Destroyed, Heartbeat, Heartbeats, Alive, *get_args(CommandAnswer))
+EVENT_TYPES: tuple[type[Event], ...] = (
+    Established,
+    Destroyed,
+    Heartbeat,
+    Heartbeats,
+    Alive,
+    Lost,
+    Recovered,
+    LostEnded,
+    DisconnectRequested,
+    DisconnectDelivered,
+    DisconnectAcknowledged,
+    DisconnectFailed,
+    DisconnectExpired,
+    BrokerSilent,
+    BrokerReturned,
+    SourceBound,
+    TenantConfigured,
+    GapAccepted,
+    DeadLetterResolved,
+)
 
 
 def type_name(kind: type[Event]) -> str:

@@ -16,6 +16,8 @@ _NO_STRINGS: Final[dict[str, Any]] = {
     "login_at": INSTANT,
     "logout_at": INSTANT,
     "last_seen_at": INSTANT,
+    "ended_after": INSTANT,
+    "ended_before": INSTANT,
     "duration_seconds": pa.float64(),
     "online_seconds": pa.float64(),
     "revision": pa.int32(),

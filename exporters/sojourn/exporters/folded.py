@@ -77,14 +77,16 @@ def _values(key: Key, session: Session) -> dict[str, Any]:
         ):
             values[name] = getattr(login, name)
         values["login_at"] = login.at
+    values["ended_after"], values["ended_before"] = session.ended_between
     if logout is None:
-        values["state"] = "active"
+        values["state"] = session.state
     else:
         values |= {
             "logout_at": logout.at,
             "online_seconds": session.online_seconds,
             "outcome": session.outcome,
             "reason": logout.reason,
+            "command": logout.command,
             "revision": session.revision,
         }
     return values

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection
 
 from sojourn.projections.facts import Key
+from sojourn.projections.session import Loss, unpack
 from sojourn.projections.statements import statement
 from sojourn.projections.store import as_projector
 
@@ -31,28 +32,51 @@ class Detail(NamedTuple):
         )
 
 
-async def load_liveness(connection: AsyncConnection[Any], partition: int) -> tuple[dict[Key, int], dict[int, bytes]]:
-    """Return the slot of every open session of a partition, and its pages."""
+class OpenSession(NamedTuple):
+    """An open session of a partition, with the append time of its `established`; `loss` is the newest, if any."""
+
+    key: Key
+    slot: int
+    broker: str
+    established_at: datetime
+    loss: Loss | None
+
+
+async def load_liveness(connection: AsyncConnection[Any], partition: int) -> tuple[list[OpenSession], dict[int, bytes]]:
+    """Return the open sessions of a partition, and its pages."""
     async with as_projector(connection):
-        slots = await connection.execute(statement("load_slots"), {"partition": partition})
-        by_key = {(tenant, session_id): slot async for tenant, session_id, slot in slots}
+        rows = await connection.execute(statement("load_slots"), {"partition": partition})
+        sessions = [
+            OpenSession(
+                (tenant, session_id), slot, broker, established_at, None if memory is None else unpack(memory).loss
+            )
+            async for tenant, session_id, slot, broker, established_at, memory in rows
+        ]
         pages = await connection.execute(statement("load_pages"), {"partition": partition}, binary=True)
-        return by_key, {page: seen async for page, seen in pages}
+        return sessions, {page: seen async for page, seen in pages}
 
 
-async def write_liveness(
-    connection: AsyncConnection[Any], partition: int, pages: Sequence[tuple[int, bytes]], details: Mapping[Key, Detail]
+async def stage_liveness(
+    connection: AsyncConnection[Any], pages: Sequence[tuple[int, bytes]], details: Mapping[Key, Detail], partition: int
 ) -> None:
-    """Write changed pages and details, within the caller's transaction."""
+    """Copy changed pages and details into temporary tables, within the caller's transaction and before its fence."""
     async with connection.cursor() as cursor:
         if pages:
             async with cursor.copy("COPY stage_page FROM STDIN (FORMAT binary)") as copy:
                 copy.set_types(("int4", "int4", "bytea"))
                 for page, seen in pages:
                     await copy.write_row((partition, page, seen))
-            await cursor.execute(statement("apply_pages"))
         if details:
             async with cursor.copy("COPY stage_detail FROM STDIN") as copy:
                 for key, detail in details.items():
                     await copy.write_row(key + detail)
-            await cursor.execute(statement("apply_detail"))
+
+
+async def apply_liveness(
+    connection: AsyncConnection[Any], pages: Sequence[tuple[int, bytes]], details: Mapping[Key, Detail], partition: int
+) -> None:
+    """Write the pages and details that were staged, in the same transaction."""
+    if pages:
+        await connection.execute(statement("apply_pages"))
+    if details:
+        await connection.execute(statement("apply_detail"), {"partition": partition})

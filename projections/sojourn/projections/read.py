@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from msgspec import Struct
 from psycopg import AsyncConnection
 from sqlalchemy.dialects.postgresql import psycopg as dialects
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from sojourn.events.errors import SojournError, UsageError
 from sojourn.projections import tables
@@ -29,15 +30,28 @@ _IDENTITY: Final = (
     "broker",
     "login_at",
 )
-CURRENT_COLUMNS: Final = (*_IDENTITY, "state", "last_seen_at", "duration_seconds", "current_client_ip")
-HISTORY_COLUMNS: Final = (*_IDENTITY, "logout_at", "online_seconds", "outcome", "reason", "revision")
+_INTERVAL: Final = ("ended_after", "ended_before")  # of what is lost, or ended so
+CURRENT_COLUMNS: Final = (*_IDENTITY, "state", "last_seen_at", "duration_seconds", "current_client_ip", *_INTERVAL)
+HISTORY_COLUMNS: Final = (
+    *_IDENTITY,
+    "logout_at",
+    "online_seconds",
+    "outcome",
+    "reason",
+    *_INTERVAL,
+    "command",
+    "revision",
+)
 
 CHUNK_ROWS_MAX: Final = 2000  # half a megabyte: a round trip is then a hundredth of the time that its rows take
 
+_HIGHEST: Final = chr(0x10FFFF)  # no address has it
 _SHOWN: Final = {"from_at": "from", "to_at": "to"}  # as the command line and manifests call them
 _DIALECT: Final = dialects.dialect()  # type: ignore[no-untyped-call]
 
 Rows = sa.Select[*tuple[Any, ...]]
+Columns = ReadOnlyColumnCollection[str, Any]
+Conditions = Iterator[sa.ColumnElement[bool]]
 
 
 class NoSuchTenant(SojournError):
@@ -53,7 +67,8 @@ class NoSuchTenant(SojournError):
 class CurrentFilter(Struct, frozen=True, omit_defaults=True, rename=_SHOWN):
     """Which open sessions; `user` and `desktop` are an id, or a part of the name in any case.
 
-    `from_at` and `to_at` keep those that overlap [from, to).
+    `from_at` and `to_at` keep those that overlap [from, to). `search` is a part of a user's or a desktop's id or name
+    in any case, or the beginning of the address at login.
     """
 
     user: str | None = None
@@ -63,10 +78,12 @@ class CurrentFilter(Struct, frozen=True, omit_defaults=True, rename=_SHOWN):
     broker: str | None = None
     from_at: datetime | None = None
     to_at: datetime | None = None
+    state: str | None = None
+    search: str | None = None
 
 
 class HistoryFilter(Struct, frozen=True, omit_defaults=True, rename=_SHOWN):
-    """Which sessions of the history; `user`, `desktop` and the range are those of `CurrentFilter`.
+    """Which sessions of the history; `user`, `desktop`, `search` and the range are those of `CurrentFilter`.
 
     A session whose login is unknown lasted for the instant of its logout.
     """
@@ -76,20 +93,36 @@ class HistoryFilter(Struct, frozen=True, omit_defaults=True, rename=_SHOWN):
     outcome: str | None = None
     from_at: datetime | None = None
     to_at: datetime | None = None
+    terminal: str | None = None
+    access: str | None = None
+    reason: str | None = None
+    broker: str | None = None
+    search: str | None = None
 
 
 def current_query(filters: CurrentFilter) -> Rows:
     """Return `CURRENT_COLUMNS` of the open sessions, by login and session id."""
     c = tables.current_session.c
+    return current_rows(filters).order_by(c.login_at, by_bytes(c.session_id), c.offset)
+
+
+def current_rows(filters: CurrentFilter) -> Rows:
+    """Return `CURRENT_COLUMNS` of the open sessions, in no order."""
+    c = tables.current_session.c
     # As of the transaction: every row of a list is as old as the others.
     duration = sa.cast(sa.func.greatest(0, sa.extract("epoch", sa.func.now() - c.login_at)), sa.Double)
     computed = {"duration_seconds": duration.label("duration_seconds")}
-    return (
-        sa.select(*(computed[name] if name in computed else c[name] for name in CURRENT_COLUMNS))
-        .where(*_named(c, filters), *_equal(c.terminal_type, filters.terminal), *_equal(c.access, filters.access))
-        .where(*_equal(c.broker, filters.broker), *_begun(c, filters), *_open_since(filters))
-        .order_by(c.login_at, _by_bytes(c.session_id), c.offset)
-    )
+    columns = (computed[name] if name in computed else c[name] for name in CURRENT_COLUMNS)
+    return sa.select(*columns).where(*current_conditions(c, filters))
+
+
+def current_conditions(c: Columns, filters: CurrentFilter) -> Conditions:
+    """Yield what a filter says of the columns of an open session."""
+    yield from _named(c, filters)
+    yield from _equal(c.state, filters.state)
+    yield from _searched(c, filters.search)
+    yield from _begun(c, filters)
+    yield from _open_since(filters)
 
 
 def history_query(filters: HistoryFilter, *, with_open: bool = False, revisions: bool = False) -> Rows:
@@ -100,35 +133,42 @@ def history_query(filters: HistoryFilter, *, with_open: bool = False, revisions:
     if revisions:
         c = tables.session_revision.c
         return _history_rows(c, filters, some_open=True).order_by(
-            sa.func.coalesce(c.logout_at, c.login_at), _by_bytes(c.session_id), c.offset
+            sa.func.coalesce(c.logout_at, c.login_at), by_bytes(c.session_id), c.offset
         )
     ended = tables.ended_session.c
     if not with_open:
-        return _history_rows(ended, filters).order_by(ended.logout_at, _by_bytes(ended.session_id), ended.offset)
+        return ended_rows(filters).order_by(ended.logout_at, by_bytes(ended.session_id), ended.offset)
     rows = sa.union_all(_history_rows(ended, filters).add_columns(ended.offset), _open_rows(filters)).subquery()
     return sa.select(*(rows.c[name] for name in HISTORY_COLUMNS)).order_by(
-        sa.func.coalesce(rows.c.logout_at, rows.c.login_at), _by_bytes(rows.c.session_id), rows.c.offset
+        sa.func.coalesce(rows.c.logout_at, rows.c.login_at), by_bytes(rows.c.session_id), rows.c.offset
     )
 
 
-Columns = sa.ColumnCollection[str, sa.Column[Any]]
-Conditions = Iterator[sa.ColumnElement[bool]]
+def ended_rows(filters: HistoryFilter) -> Rows:
+    """Return `HISTORY_COLUMNS` of the ended sessions, in no order."""
+    return _history_rows(tables.ended_session.c, filters)
 
 
 def _history_rows(c: Columns, filters: HistoryFilter, *, some_open: bool = False) -> Rows:
-    return sa.select(*(c[name] for name in HISTORY_COLUMNS)).where(
-        *_named(c, filters),
-        *_equal(c.outcome, filters.outcome),
-        *_begun(c, filters),
-        *_lasting(c, filters, some_open=some_open),
-    )
+    return sa.select(*(c[name] for name in HISTORY_COLUMNS)).where(*history_conditions(c, filters, some_open=some_open))
+
+
+def history_conditions(c: Columns, filters: HistoryFilter, *, some_open: bool = False) -> Conditions:
+    """Yield what a filter says of the columns of an ended session."""
+    yield from _named(c, filters)
+    yield from _equal(c.outcome, filters.outcome)
+    yield from _equal(c.reason, filters.reason)
+    yield from _searched(c, filters.search)
+    yield from _begun(c, filters)
+    yield from _lasting(c, filters, some_open=some_open)
 
 
 def _open_rows(filters: HistoryFilter) -> Rows:
     c = tables.current_session.c
     columns = (c[name] if name in c else sa.null().label(name) for name in HISTORY_COLUMNS)
     rows = sa.select(*columns, c.offset).where(*_named(c, filters), *_begun(c, filters), *_open_since(filters))
-    return rows if filters.outcome is None else rows.where(sa.false())
+    has_ended = filters.outcome is not None or filters.reason is not None
+    return rows.where(sa.false()) if has_ended else rows.where(*_searched(c, filters.search))
 
 
 def _named(c: Columns, filters: CurrentFilter | HistoryFilter) -> Conditions:
@@ -136,6 +176,25 @@ def _named(c: Columns, filters: CurrentFilter | HistoryFilter) -> Conditions:
         text = _utf8(getattr(filters, name))
         if text is not None:
             yield sa.or_(c[f"{name}_id"] == text, c[f"{name}_name"].icontains(text, autoescape=True))
+    yield from _equal(c.terminal_type, filters.terminal)
+    yield from _equal(c.access, filters.access)
+    yield from _equal(c.broker, filters.broker)
+
+
+def _searched(c: Columns, search: str | None) -> Conditions:
+    text = _utf8(search)
+    if text is not None:
+        named = (c.user_id, c.user_name, c.desktop_id, c.desktop_name)
+        yield sa.or_(
+            *(column.icontains(text, autoescape=True) for column in named),
+            address_range(c, text),
+        )
+
+
+def address_range(c: Columns, text: str) -> sa.ColumnElement[bool]:
+    """Tell whether the address at login begins with a text, in a way that an index can be used for."""
+    address = by_bytes(c.client_ip)
+    return sa.and_(address >= text, address < text + _HIGHEST)
 
 
 def _equal(column: sa.Column[Any], text: str | None) -> Conditions:
@@ -150,6 +209,11 @@ def _begun(c: Columns, filters: CurrentFilter | HistoryFilter) -> Conditions:
         yield sa.or_(c.login_at < filters.to_at, *unknown)
 
 
+def ended_since(c: Columns, filters: HistoryFilter) -> Conditions:
+    """Yield what a filter says of the end of ended sessions."""
+    yield from _lasting(c, filters, some_open=False)
+
+
 def _lasting(c: Columns, filters: HistoryFilter, *, some_open: bool) -> Conditions:
     if filters.from_at is not None:
         yield sa.or_(c.logout_at >= filters.from_at, *([c.logout_at.is_(None)] if some_open else []))
@@ -160,7 +224,7 @@ def _open_since(filters: CurrentFilter | HistoryFilter) -> Conditions:
         yield sa.literal(filters.from_at, tables.INSTANT) <= sa.func.now()
 
 
-def _by_bytes(column: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
+def by_bytes(column: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
     """Order alike whatever the database's locale, and as a replay in Python does."""
     return sa.collate(column, "C")
 
@@ -175,9 +239,12 @@ def _utf8(text: str | None) -> str | None:
 @asynccontextmanager
 async def as_reader(connection: AsyncConnection[Any], tenant: str) -> AsyncIterator[AsyncConnection[Any]]:
     """Read one tenant in one snapshot; raises `NoSuchTenant`."""
-    async with _snapshot(connection, "SET LOCAL ROLE sojourn_reader"):
-        await connection.execute("SELECT set_config('sojourn.tenant', %s, true)", [_utf8(tenant)])
-        cursor = await connection.execute("SELECT FROM tenant WHERE tenant = %s", [tenant])
+    name = _utf8(tenant)
+    async with connection.transaction():
+        async with connection.pipeline():  # one round trip: a page has few others
+            await _begin_snapshot(connection, "SET LOCAL ROLE sojourn_reader")
+            await connection.execute("SELECT set_config('sojourn.tenant', %s, true)", [name])
+            cursor = await connection.execute("SELECT FROM tenant WHERE tenant = %s", [name])
         if cursor.rowcount == 0:
             raise NoSuchTenant(tenant)
         yield connection
@@ -186,17 +253,19 @@ async def as_reader(connection: AsyncConnection[Any], tenant: str) -> AsyncItera
 @asynccontextmanager
 async def as_auditor(connection: AsyncConnection[Any]) -> AsyncIterator[AsyncConnection[Any]]:
     """Read all tenants in one snapshot."""
-    async with _snapshot(connection, "SET LOCAL ROLE sojourn_auditor"):
+    async with connection.transaction():
+        async with connection.pipeline():
+            await _begin_snapshot(connection, "SET LOCAL ROLE sojourn_auditor")
         yield connection
 
 
-@asynccontextmanager
-async def _snapshot(connection: AsyncConnection[Any], as_role: LiteralString) -> AsyncIterator[None]:
-    async with connection.transaction():
-        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        await connection.execute(as_role)
-        await connection.execute("SET LOCAL search_path = sojourn; SET LOCAL TimeZone = 'UTC'")
-        yield
+async def _begin_snapshot(connection: AsyncConnection[Any], as_role: LiteralString) -> None:
+    await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    await connection.execute(as_role)
+    await connection.execute("SET LOCAL search_path = sojourn")
+    await connection.execute("SET LOCAL TimeZone = 'UTC'")
+    # A plan that fits any filter fits none.
+    await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
 
 
 async def stream(connection: AsyncConnection[Any], query: sa.Select[Any]) -> AsyncGenerator[tuple[Any, ...]]:
@@ -211,5 +280,5 @@ async def stream(connection: AsyncConnection[Any], query: sa.Select[Any]) -> Asy
 
 def statement_of(query: sa.Select[Any]) -> tuple[LiteralString, dict[str, Any]]:
     """Return the query as psycopg takes it: text with placeholders, and their values."""
-    compiled = query.compile(dialect=_DIALECT)
+    compiled = query.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
     return compiled.string, dict(compiled.params)

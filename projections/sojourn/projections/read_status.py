@@ -1,6 +1,5 @@
-"""The queries over all tenants: how far the projections are, what became of records, and the dead letters."""
+"""The queries over all tenants: how far the projections are, and what became of records."""
 
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -12,13 +11,14 @@ from sojourn.events.topics import HEARTBEATS, LIFECYCLE
 from sojourn.projections import tables
 from sojourn.projections.read import stream
 
-DEAD_LETTER_COLUMNS: Final = ("topic", "partition", "offset", "reason", "detail", "tenant", "session_id", "appended_at")
-
 _PREFIX: Final = "sojourn."  # of topics; positions and counts are shown without it
 
 
 class Progress(NamedTuple):
-    """How far a partition of a topic is projected, and by whom; `record_appended_at` is that of its newest record."""
+    """How far a partition of a topic is projected, and by whom; `record_appended_at` is that of its newest record.
+
+    Everything that was appended to the partition before `complete_to` is applied.
+    """
 
     topic: str
     partition: int
@@ -27,30 +27,16 @@ class Progress(NamedTuple):
     committed_at: datetime
     owner: str | None
     epoch: int
-
-
-class DeadLetterRow(NamedTuple):
-    """A dead letter with what the table keeps of its bytes; `headers` are pairs of name and hexadecimal value."""
-
-    topic: str
-    partition: int
-    offset: int
-    reason: str
-    detail: str
-    tenant: str | None
-    session_id: str | None
-    appended_at: datetime
-    key: bytes | None
-    headers: list[list[str]]
-    value: bytes
-    value_bytes: int
+    complete_to: datetime | None
 
 
 async def progress(connection: AsyncConnection[Any]) -> list[Progress]:
     """Return every partition that was ever projected, lifecycle first."""
     p, o = tables.positions.c, tables.partition_owner.c
     query = (
-        sa.select(p.topic, p.partition, p.next_offset, p.record_appended_at, p.committed_at, o.owner, p.epoch)
+        sa.select(
+            p.topic, p.partition, p.next_offset, p.record_appended_at, p.committed_at, o.owner, p.epoch, p.complete_to
+        )
         .select_from(tables.positions.outerjoin(tables.partition_owner, o.partition == p.partition))
         .order_by(p.topic.desc(), p.partition)
     )
@@ -68,29 +54,6 @@ async def dispositions(connection: AsyncConnection[Any]) -> dict[str, dict[str, 
         async for topic, disposition, count in rows:
             counts.setdefault(topic.removeprefix(_PREFIX), {})[disposition] = count
     return counts
-
-
-async def dead_letters(connection: AsyncConnection[Any]) -> AsyncGenerator[tuple[Any, ...]]:
-    """Yield `DEAD_LETTER_COLUMNS` of all dead letters in the order of the log."""
-    d = tables.dead_letters.c
-    query = sa.select(*(d[name] for name in DEAD_LETTER_COLUMNS)).order_by(d.topic.desc(), d.partition, d.offset)
-    async with aclosing(stream(connection, query)) as rows:
-        async for row in rows:
-            yield row
-
-
-async def dead_letter(
-    connection: AsyncConnection[Any], topic: str, partition: int, offset: int
-) -> DeadLetterRow | None:
-    """Return the dead letter at this place of the log, if there is one."""
-    d = tables.dead_letters.c
-    query = sa.select(*(d[name] for name in DeadLetterRow._fields)).where(
-        d.topic == topic, d.partition == partition, d.offset == offset
-    )
-    async with aclosing(stream(connection, query)) as rows:
-        async for row in rows:
-            return DeadLetterRow(*row)
-    return None
 
 
 def position_text(topic: str, positions: dict[int, int]) -> str:

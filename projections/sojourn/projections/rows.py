@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sojourn.events.types import Established
+from sojourn.events.types import EVENT_TYPES, type_name
 from sojourn.projections.fold import Entry
 from sojourn.projections.session import (
     CLOCK_LOGIN_REPLACED,
@@ -61,6 +61,7 @@ HISTORY_COLUMNS: Final = (
 
 _NO_SESSION: Final = (None,) * (len(HISTORY_COLUMNS) - HISTORY_COLUMNS.index("state"))
 _NO_LOGIN: Final = (None,) * 12
+_NAMES: Final = {kind: type_name(kind).split(".")[2] for kind in EVENT_TYPES}  # sojourn.session.established.v1
 
 
 def history_row(entry: Entry) -> tuple[Any, ...]:
@@ -74,7 +75,7 @@ def history_row(entry: Entry) -> tuple[Any, ...]:
         record.appended_at,
         event.id,
         event.source,
-        "established" if isinstance(event, Established) else "destroyed",
+        _NAMES[type(event)],
         event.time.astimezone(UTC),  # PostgreSQL takes no offset beyond 16 hours, RFC 3339 does
         entry.fact.sequence,
         entry.fact.digest,
@@ -106,7 +107,7 @@ def _session_values(session: Session, cause: str | None) -> tuple[Any, ...]:
         )
     )
     return (
-        "active" if logout is None else "ended",
+        session.state,
         *values,
         session.broker,
         None if login is None else login.predecessor,
@@ -116,8 +117,7 @@ def _session_values(session: Session, cause: str | None) -> tuple[Any, ...]:
         session.outcome,
         None if logout is None else logout.reason,
         None if logout is None else logout.detail,
-        None,
-        None,
+        *session.ended_between,
         cause,
         None if logout is None else logout.command,
         session.clock_flags,
@@ -129,7 +129,7 @@ def session_of(row: tuple[Any, ...]) -> Session:
     """Return the session that a row of sql/load_sessions.sql holds."""
     memory = unpack(row[2])
     touched_at: datetime = row[3]
-    login_at, clock_flags, logout_at, reason, reason_detail, command = row[17:23]
+    login_at, clock_flags, logout_at, reason, reason_detail, command, ended_before = row[17:24]
     login = logout = None
     if login_at is not None:
         assert memory.login_appended_at is not None
@@ -138,7 +138,7 @@ def session_of(row: tuple[Any, ...]) -> Session:
         login = Login(*claim)
     if logout_at is not None:
         replaced = bool(clock_flags & CLOCK_LOGOUT_REPLACED)
-        logout = Logout(reason, reason_detail, command, logout_at, replaced)
+        logout = Logout(reason, reason_detail, command, logout_at, replaced, ended_before)
     return Session(
         memory.revision,
         memory.offset,
@@ -149,4 +149,5 @@ def session_of(row: tuple[Any, ...]) -> Session:
         memory.logout_rank,
         memory.seen,
         touched_at,
+        memory.loss,
     )

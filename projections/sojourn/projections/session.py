@@ -15,7 +15,7 @@ CLOCK_NEGATIVE = 4
 MEMORY_DAYS = 62  # how long an ended session's identity is judged; design.md §3
 SEEN_EVENTS_MAX = 64  # a session has two; a broker that sends more competing ones must not grow rows without end
 
-Phase = Literal["unknown", "active", "ended", "orphan"]
+Phase = Literal["unknown", "active", "lost", "lost_ended", "ended", "orphan"]
 Rank = tuple[int, datetime, str, str]  # see `fold.rank`
 
 
@@ -44,13 +44,26 @@ class Login(Struct, frozen=True, gc=False):
 
 
 class Logout(Struct, frozen=True, gc=False):
-    """What ended the session; `at` is the broker's clock unless `replaced` by the append time."""
+    """What ended the session; `at` is the broker's clock unless `replaced` by the append time.
+
+    Of a session that was lost `at` is when it was last seen and `before` when that was noticed, both by append time.
+    """
 
     reason: str
     detail: str | None
     command: str | None
     at: datetime
     replaced: bool
+    before: datetime | None = None
+
+
+class Loss(Struct, frozen=True, gc=False, array_like=True):
+    """The newest decision that the session was lost, also when it is `over`: it recovered."""
+
+    id: str
+    last_seen_at: datetime
+    deadline: datetime
+    over: bool = False
 
 
 class Session(Struct, frozen=True, gc=False):
@@ -70,13 +83,30 @@ class Session(Struct, frozen=True, gc=False):
     logout_rank: Rank | None
     seen: tuple[bytes, ...]
     touched_at: datetime
+    loss: Loss | None = None
 
     @property
     def phase(self) -> Phase:
         """Where the session stands in the state table."""
         if self.logout is None:
-            return "active"
+            return "active" if self.loss is None or self.loss.over else "lost"
+        if self.logout.before is not None:
+            return "lost_ended"
         return "ended" if self.login is not None else "orphan"
+
+    @property
+    def state(self) -> str:
+        """What the lists show: active, lost or ended."""
+        phase = self.phase
+        return phase if phase in {"active", "lost"} else "ended"
+
+    @property
+    def ended_between(self) -> tuple[datetime | None, datetime | None]:
+        """Between which instants a session that is lost, or taken to have ended so, ended if it did."""
+        phase, logout, loss = self.phase, self.logout, self.loss
+        if phase == "lost_ended" and logout is not None:
+            return logout.at, logout.before
+        return (loss.last_seen_at, loss.deadline) if phase == "lost" and loss is not None else (None, None)
 
     @property
     def broker(self) -> str:
@@ -87,9 +117,14 @@ class Session(Struct, frozen=True, gc=False):
 
     @property
     def online_seconds(self) -> float | None:
-        """Logout − login by the broker's clock, never below zero; unknown while either is."""
+        """Logout − login by the broker's clock, never below zero; unknown while either is.
+
+        Of a session that was lost it is how long it was seen, by append time: the least that is certain.
+        """
         if self.login is None or self.logout is None:
             return None
+        if self.logout.before is not None:
+            return max(0.0, (self.logout.at - self.login.appended_at).total_seconds())
         return max(0.0, (self.logout.at - self.login.at).total_seconds())
 
     @property
@@ -107,8 +142,8 @@ class Session(Struct, frozen=True, gc=False):
             flags |= CLOCK_LOGIN_REPLACED
         if self.logout is not None and self.logout.replaced:
             flags |= CLOCK_LOGOUT_REPLACED
-        if self.login is not None and self.logout is not None and self.logout.at < self.login.at:
-            flags |= CLOCK_NEGATIVE
+        if self.login is not None and self.phase == "ended" and self.logout is not None:
+            flags |= CLOCK_NEGATIVE if self.logout.at < self.login.at else 0
         return flags
 
     def forgotten(self, now: datetime) -> bool:
@@ -126,6 +161,7 @@ class Memory(Struct, frozen=True, gc=False, array_like=True):
     login_rank: Rank | None
     logout_rank: Rank | None
     seen: tuple[bytes, ...]
+    loss: Loss | None = None
 
 
 _decoder = msgspec.msgpack.Decoder(Memory)
@@ -144,6 +180,7 @@ def pack(session: Session) -> bytes:
             session.login_rank,
             session.logout_rank,
             session.seen,
+            session.loss,
         )
     )
 

@@ -7,11 +7,23 @@ from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+from msgspec import convert, structs, to_builtins
 from psycopg import AsyncConnection, sql
 from psycopg.types.json import Jsonb
 
+from sojourn.events.decision_data import TenantConfiguredData
 from sojourn.events.errors import SojournError
 from sojourn.events.log import Record
+from sojourn.events.topics import HEARTBEATS
+from sojourn.events.types import (
+    BrokerReturned,
+    BrokerSilent,
+    DeadLetterResolved,
+    GapAccepted,
+    SourceBound,
+    TenantConfigured,
+)
+from sojourn.projections.decided import Decided, Decision, Silence
 from sojourn.projections.facts import DeadLetter, Key
 from sojourn.projections.fold import Changes
 from sojourn.projections.rows import HISTORY_COLUMNS, history_row, session_of
@@ -91,7 +103,7 @@ async def prepare(connection: AsyncConnection[Any]) -> None:
     """
     await connection.execute("SELECT set_config('transaction_timeout', %s, false)", (f"{TRANSACTION_SECONDS_MAX}s",))
     async with as_projector(connection):
-        for name in ("stage", "stage_page", "stage_detail", "stage_dead_letter"):
+        for name in ("stage", "stage_page", "stage_detail", "stage_dead_letter", "stage_outbox"):
             await connection.execute(statement(name))
 
 
@@ -120,8 +132,30 @@ async def acquire(connection: AsyncConnection[Any], partition: int, owner: str, 
     return Owned(partition, row[0], positions)
 
 
-async def load_sessions(connection: AsyncConnection[Any], keys: Collection[Key], since: datetime) -> dict[Key, Session]:
-    """Return the states of those `keys` that are known; `since` is the append time of the batch's first record."""
+async def load_decided(connection: AsyncConnection[Any], partition: int) -> Decided:
+    """Return what the log of a partition decided up to its position."""
+    async with as_projector(connection):
+        place = {"partition": partition}
+        rows = await (await connection.execute(statement("load_bindings"), place)).fetchall()
+        gaps = await (await connection.execute(statement("load_gaps"), place)).fetchall()
+        settings = await (await connection.execute(statement("load_settings"), place)).fetchall()
+    return Decided(
+        partitioners={source: partitioner for source, partitioner, *_ in rows if partitioner is not None},
+        gaps=frozenset((first, end) for first, end in gaps),
+        tenants={
+            source: None if tenants is None else frozenset(tenants)
+            for source, partitioner, tenants, *_ in rows
+            if partitioner is not None
+        },
+        settings={tenant: convert(setting, TenantConfiguredData) for tenant, setting in settings},
+        silent={source: Silence(silent_id, since) for source, _, _, silent_id, since in rows if silent_id is not None},
+    )
+
+
+async def load_sessions(
+    connection: AsyncConnection[Any], partition: int, keys: Collection[Key], since: datetime
+) -> dict[Key, Session]:
+    """Return the states of those `keys` that the partition knows; `since` is the append time of the first record."""
     if not keys:
         return {}
     async with as_projector(connection):
@@ -130,6 +164,7 @@ async def load_sessions(connection: AsyncConnection[Any], keys: Collection[Key],
             {
                 "tenants": _SEPARATOR.join(key[0] for key in keys),
                 "session_ids": _SEPARATOR.join(key[1] for key in keys),
+                "partition": partition,
                 "since": since - timedelta(days=MEMORY_DAYS),
             },
         )
@@ -160,10 +195,18 @@ async def advance(
         raise Fenced(f"another process took over {topic}, partition {owned.partition}, from epoch {owned.epoch}")
 
 
-async def write_changes(
+async def tell_complete(connection: AsyncConnection[Any], owned: Owned, complete_to: datetime | None) -> None:
+    """Tell up to which instant all that was appended is applied, if it is known anew."""
+    if complete_to is not None:
+        # With the heartbeats, whose position the same transaction has locked: no second order of locks.
+        place = {"topic": HEARTBEATS, "partition": owned.partition, "epoch": owned.epoch, "complete_to": complete_to}
+        await connection.execute(statement("complete_position"), place)
+
+
+async def stage_changes(
     connection: AsyncConnection[Any], changes: Changes, live: Mapping[Key, int], opening: Mapping[Key, int]
 ) -> None:
-    """Write what a batch changed, within the caller's transaction.
+    """Copy what a batch changed into temporary tables, within the caller's transaction and before its fence.
 
     `live` gives the slots of the sessions that have a live row, `opening` those of the ones that get one.
     """
@@ -171,8 +214,15 @@ async def write_changes(
         async with connection.cursor() as cursor, cursor.copy(_COPY_STAGE) as copy:
             for row in _stage_rows(changes, live, opening):
                 await copy.write_row(row)
+    await stage_dead_letters(connection, changes.dead_letters)
+
+
+async def apply_changes(connection: AsyncConnection[Any], changes: Changes) -> None:
+    """Write what was staged of a batch, in the same transaction."""
+    if changes.entries:
         await connection.execute(statement("apply_stage"))
-    await write_dead_letters(connection, changes.dead_letters)
+    await apply_dead_letters(connection, changes.dead_letters)
+    await _write_decisions(connection, changes.decisions)
 
 
 def _stage_rows(changes: Changes, live: Mapping[Key, int], opening: Mapping[Key, int]) -> Iterable[tuple[Any, ...]]:
@@ -196,15 +246,18 @@ def _stage_rows(changes: Changes, live: Mapping[Key, int], opening: Mapping[Key,
         yield history_row(entry) + on_stage + (entry.supersedes or (None, None))
 
 
-async def write_dead_letters(connection: AsyncConnection[Any], letters: Sequence[DeadLetter]) -> None:
-    """Keep records that could not be applied."""
-    if not letters:
-        return
-    async with connection.cursor() as cursor:
-        async with cursor.copy(_COPY_DEAD_LETTER) as copy:
+async def stage_dead_letters(connection: AsyncConnection[Any], letters: Sequence[DeadLetter]) -> None:
+    """Copy records that could not be applied into a temporary table; see `stage_changes`."""
+    if letters:
+        async with connection.cursor() as cursor, cursor.copy(_COPY_DEAD_LETTER) as copy:
             for letter in letters:
                 await copy.write_row(_dead_row(letter))
-        await cursor.execute(statement("apply_dead_letters"))
+
+
+async def apply_dead_letters(connection: AsyncConnection[Any], letters: Sequence[DeadLetter]) -> None:
+    """Keep the records that were staged, in the same transaction."""
+    if letters:
+        await connection.execute(statement("apply_dead_letters"))
 
 
 def _dead_row(letter: DeadLetter) -> tuple[Any, ...]:
@@ -224,6 +277,30 @@ def _dead_row(letter: DeadLetter) -> tuple[Any, ...]:
         record.value[:DEAD_VALUE_BYTES_MAX],
         len(record.value),
     )
+
+
+async def _write_decisions(connection: AsyncConnection[Any], decisions: Iterable[Decision]) -> None:
+    for decision in decisions:
+        record, event = decision.record, decision.event
+        place = {"partition": record.partition, "offset": record.offset, "appended_at": record.appended_at}
+        match event:
+            case SourceBound(data=data):
+                await connection.execute(statement("bind_source"), structs.asdict(data) | place)
+            case GapAccepted(data=data):
+                await connection.execute(statement("accept_gap"), structs.asdict(data) | place)
+            case TenantConfigured(tenant=tenant, data=data):
+                place |= {"tenant": tenant}
+                setting = Jsonb(to_builtins(data))
+                await connection.execute(statement("configure_tenant"), place | {"setting": setting})
+                await connection.execute(statement("show_tenant"), structs.asdict(data) | place)
+            case BrokerSilent(id=silent_id, data=data):
+                silence = {"source": data.source, "silent_since": data.last_heard_at, "silent_id": silent_id}
+                await connection.execute(statement("silence_broker"), silence | place)
+            case BrokerReturned(data=data):
+                silence = {"source": data.source, "silent_since": None, "silent_id": None}
+                await connection.execute(statement("silence_broker"), silence | place)
+            case DeadLetterResolved():
+                pass
 
 
 async def count_dispositions(

@@ -1,4 +1,4 @@
-"""The tables and the stable views as SQLAlchemy knows them; the migrations make them, and a test compares the two."""
+"""The projections' tables and the stable views as SQLAlchemy knows them; a test compares them with the migrations."""
 
 from typing import Any, Final
 
@@ -6,6 +6,7 @@ from sqlalchemy import (
     ARRAY,
     TIMESTAMP,
     BigInteger,
+    Boolean,
     Column,
     Double,
     Identity,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    collate,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -34,15 +36,15 @@ INSTANT: Final = TIMESTAMP(timezone=True)
 _ENDED: Final = text("revision IS NOT NULL AND logout_at IS NOT NULL")
 
 
-def _some(kind: TypeEngine[Any] | type[TypeEngine[Any]], *names: str) -> list[Column[Any]]:
+def some(kind: TypeEngine[Any] | type[TypeEngine[Any]], *names: str) -> list[Column[Any]]:
     return [Column(name, kind, nullable=False, autoincrement=False) for name in names]
 
 
-def _maybe(kind: TypeEngine[Any] | type[TypeEngine[Any]], *names: str) -> list[Column[Any]]:
+def maybe(kind: TypeEngine[Any] | type[TypeEngine[Any]], *names: str) -> list[Column[Any]]:
     return [Column(name, kind) for name in names]
 
 
-def _table(name: str, key: str, *columns: list[Column[Any]], schema: str = VERSIONED, **options: Any) -> Table:
+def table(name: str, key: str, *columns: list[Column[Any]], schema: str = VERSIONED, **options: Any) -> Table:
     return Table(
         name,
         TABLES,
@@ -58,63 +60,70 @@ def _view(name: str, of: Table | list[Column[Any]]) -> Table:
     return Table(name, VIEWS, *columns, schema=STABLE)
 
 
-live_session = _table(
+live_session = table(
     "live_session",
-    "tenant session_id",
-    _some(Text, "tenant", "session_id"),
-    _some(Integer, "partition", "slot", "revision"),
-    _some(BigInteger, "offset"),
-    _some(INSTANT, "appended_at", "established_appended_at"),
-    _some(Text, "state", "user_id", "user_name", "desktop_id", "desktop_name", "desktop_pool"),
-    _some(Text, "terminal_type", "terminal_os", "terminal_version", "terminal_name"),
-    _some(Text, "client_ip", "access", "protocol", "broker"),
-    _maybe(Text, "predecessor"),
-    _some(INSTANT, "login_at"),
-    _some(SmallInteger, "clock_flags"),
-    _maybe(INSTANT, "lost_at", "ended_after", "ended_before"),
-    _maybe(Text, "cause", "command"),
-    _some(LargeBinary, "memory"),
+    "tenant session_id partition",
+    some(Text, "tenant", "session_id"),
+    some(Integer, "partition", "slot", "revision"),
+    some(BigInteger, "offset"),
+    some(INSTANT, "appended_at", "established_appended_at"),
+    some(Text, "state", "user_id", "user_name", "desktop_id", "desktop_name", "desktop_pool"),
+    some(Text, "terminal_type", "terminal_os", "terminal_version", "terminal_name"),
+    some(Text, "client_ip", "access", "protocol", "broker"),
+    maybe(Text, "predecessor"),
+    some(INSTANT, "login_at"),
+    some(SmallInteger, "clock_flags"),
+    maybe(INSTANT, "lost_at", "ended_after", "ended_before"),
+    maybe(Text, "cause", "command"),
+    some(LargeBinary, "memory"),
 )
 Index("live_session_slot", live_session.c.partition, live_session.c.slot)
 Index("live_session_login", live_session.c.tenant, live_session.c.login_at, live_session.c.session_id)
 Index("live_session_user", live_session.c.tenant, live_session.c.user_id)
 Index("live_session_desktop", live_session.c.tenant, live_session.c.desktop_id)
+Index("live_session_address", live_session.c.tenant, collate(live_session.c.client_ip, "C"))
+Index(
+    "live_session_lost",
+    live_session.c.tenant,
+    live_session.c.login_at,
+    postgresql_where=text("lost_at IS NOT NULL"),
+)
 
-live_detail = _table(
+live_detail = table(
     "live_detail",
-    "tenant session_id",
-    _some(Text, "tenant", "session_id"),
-    _some(Integer, "partition"),
-    _maybe(Text, "current_client_ip"),
-    _maybe(Integer, "idle_seconds", "round_trip_ms"),
-    _some(INSTANT, "appended_at"),
+    "tenant session_id partition",
+    some(Text, "tenant", "session_id"),
+    some(Integer, "partition"),
+    maybe(Text, "current_client_ip"),
+    maybe(Integer, "idle_seconds", "round_trip_ms"),
+    some(INSTANT, "appended_at"),
     postgresql_with={"fillfactor": 70},
 )
 
-session_history = _table(
+session_history = table(
     "session_history",
     "tenant partition offset appended_at",
-    _some(Text, "tenant", "session_id"),
-    _some(Integer, "partition"),
-    _some(BigInteger, "offset"),
-    _some(INSTANT, "appended_at"),
-    _some(Text, "event_id", "source", "event_type"),
-    _some(INSTANT, "event_time"),
-    _maybe(BigInteger, "sequence"),
-    _some(LargeBinary, "digest"),
-    _some(Text, "disposition"),
-    _maybe(Text, "disposition_detail"),
-    _maybe(Integer, "revision"),
-    _maybe(Text, "state", "user_id", "user_name", "desktop_id", "desktop_name", "desktop_pool"),
-    _maybe(Text, "terminal_type", "terminal_os", "terminal_version", "terminal_name"),
-    _maybe(Text, "client_ip", "access", "protocol", "broker", "predecessor"),
-    _maybe(INSTANT, "login_at", "logout_at"),
-    _maybe(Double, "online_seconds"),
-    _maybe(Text, "outcome", "reason", "reason_detail"),
-    _maybe(INSTANT, "ended_after", "ended_before"),
-    _maybe(Text, "cause", "command"),
-    _maybe(SmallInteger, "clock_flags"),
-    _maybe(LargeBinary, "memory"),
+    some(Text, "tenant", "session_id"),
+    some(Integer, "partition"),
+    some(BigInteger, "offset"),
+    some(INSTANT, "appended_at"),
+    some(Text, "event_id", "source", "event_type"),
+    some(INSTANT, "event_time"),
+    maybe(BigInteger, "sequence"),
+    some(LargeBinary, "digest"),
+    some(Text, "disposition"),
+    maybe(Text, "disposition_detail"),
+    maybe(Integer, "revision"),
+    maybe(Text, "state", "user_id", "user_name", "desktop_id", "desktop_name", "desktop_pool"),
+    maybe(Text, "terminal_type", "terminal_os", "terminal_version", "terminal_name"),
+    maybe(Text, "client_ip", "access", "protocol", "broker", "predecessor"),
+    maybe(INSTANT, "login_at", "logout_at"),
+    maybe(Double, "online_seconds"),
+    maybe(Text, "outcome", "reason", "reason_detail"),
+    maybe(INSTANT, "ended_after", "ended_before"),
+    maybe(Text, "cause", "command"),
+    maybe(SmallInteger, "clock_flags"),
+    maybe(LargeBinary, "memory"),
     postgresql_partition_by="RANGE (appended_at)",
 )
 _h = session_history.c
@@ -122,176 +131,260 @@ Index("session_history_session", _h.tenant, _h.session_id, _h.offset)
 Index("session_history_logout", _h.tenant, _h.logout_at, _h.session_id, postgresql_where=_ENDED)
 Index("session_history_user", _h.tenant, _h.user_id, _h.logout_at, postgresql_where=_ENDED)
 Index("session_history_desktop", _h.tenant, _h.desktop_id, _h.logout_at, postgresql_where=_ENDED)
-
-superseded = _table(
-    "superseded",
-    "tenant partition offset",
-    _some(Text, "tenant"),
-    _some(Integer, "partition"),
-    _some(BigInteger, "offset"),
-    _some(INSTANT, "appended_at"),
-    _some(BigInteger, "by_offset"),
-    _some(INSTANT, "by_appended_at"),
+Index("session_history_address", _h.tenant, collate(_h.client_ip, "C"), _h.logout_at, postgresql_where=_ENDED)
+Index(
+    "session_history_long",
+    _h.tenant,
+    _h.logout_at,
+    postgresql_where=text("revision IS NOT NULL AND logout_at IS NOT NULL AND online_seconds > 172800"),
 )
 
-tenant_config = _table(
+superseded = table(
+    "superseded",
+    "tenant partition offset appended_at",
+    some(Text, "tenant"),
+    some(Integer, "partition"),
+    some(BigInteger, "offset"),
+    some(INSTANT, "appended_at"),
+    some(BigInteger, "by_offset"),
+    some(INSTANT, "by_appended_at"),
+)
+
+session_count = table(
+    "session_count",
+    "tenant partition broker state",
+    some(Text, "tenant"),
+    some(Integer, "partition"),
+    some(Text, "broker", "state"),
+    some(BigInteger, "sessions"),
+    postgresql_with={"fillfactor": 50},
+)
+
+known_name = table(
+    "known_name",
+    "tenant kind id name_md5",
+    some(Text, "tenant", "kind", "id"),
+    some(Uuid, "name_md5"),
+    some(Text, "name"),
+)
+
+tenant_config = table(
     "tenant_config",
     "tenant",
-    _some(Text, "tenant"),
-    _some(INSTANT, "first_seen_at"),
-    _maybe(ARRAY(Text), "internal_networks"),
-    _maybe(Integer, "heartbeat_timeout_seconds"),
-    _maybe(Text, "time_zone"),
-    _some(Integer, "partition"),
-    _some(BigInteger, "offset"),
-    _some(INSTANT, "appended_at"),
+    some(Text, "tenant"),
+    some(INSTANT, "first_seen_at"),
+    maybe(ARRAY(Text), "internal_networks"),
+    maybe(Integer, "heartbeat_timeout_seconds"),
+    maybe(Text, "time_zone"),
+    some(Integer, "partition"),
+    some(BigInteger, "offset"),
+    some(INSTANT, "appended_at"),
 )
 
-command = _table(
+command = table(
     "command",
     "tenant command_id",
-    _some(Text, "tenant", "command_id", "session_id", "broker", "kind", "state", "reason"),
-    _maybe(Text, "message"),
-    _some(Text, "requested_by"),
-    _some(INSTANT, "requested_at", "expires_at"),
-    _maybe(INSTANT, "delivered_at", "acknowledged_at", "concluded_at"),
-    _maybe(Text, "detail"),
-    _some(Integer, "partition"),
-    _some(BigInteger, "offset"),
-    _some(INSTANT, "appended_at"),
+    some(Text, "tenant", "command_id", "session_id", "broker", "kind", "state", "reason"),
+    maybe(Text, "message"),
+    some(Text, "requested_by"),
+    some(INSTANT, "requested_at", "expires_at"),
+    maybe(INSTANT, "delivered_at", "acknowledged_at", "concluded_at"),
+    maybe(Text, "detail"),
+    some(Integer, "partition"),
+    some(BigInteger, "offset"),
+    some(INSTANT, "appended_at"),
+    some(LargeBinary, "event"),
+)
+_PENDING: Final = text("concluded_at IS NULL")
+Index("command_pending", command.c.partition, postgresql_where=_PENDING)
+Index("command_id", command.c.command_id)
+Index("command_broker", command.c.broker, postgresql_where=_PENDING)
+
+tenant_setting = table(
+    "tenant_setting",
+    "tenant partition",
+    some(Text, "tenant"),
+    some(Integer, "partition"),
+    some(JSONB, "setting"),
+    some(BigInteger, "offset"),
+    some(INSTANT, "appended_at"),
 )
 
-broker = _table(
+broker = table(
     "broker",
     "source partition",
-    _some(Text, "source"),
-    _some(Integer, "partition"),
-    _maybe(INSTANT, "last_event_at", "last_appended_at", "last_alive_at", "silent_since"),
-    _maybe(Double, "skew_seconds"),
-    _maybe(Text, "partitioner"),
+    some(Text, "source"),
+    some(Integer, "partition"),
+    maybe(INSTANT, "last_event_at", "last_appended_at", "last_alive_at", "silent_since"),
+    maybe(Double, "skew_seconds"),
+    maybe(Text, "partitioner"),
+    maybe(INSTANT, "bound_at"),
+    maybe(ARRAY(Text), "tenants"),
+    maybe(Integer, "alive_interval_seconds"),
+    maybe(ARRAY(Text), "commands"),
+    maybe(Text, "silent_id"),
+    maybe(INSTANT, "misrouted_at"),
 )
 
-liveness_page = _table(
+accepted_gap = table(
+    "accepted_gap",
+    "partition from_offset to_offset",
+    some(Integer, "partition"),
+    some(BigInteger, "from_offset", "to_offset"),
+    some(Text, "reason", "who"),
+    some(BigInteger, "offset"),
+    some(INSTANT, "appended_at"),
+)
+
+liveness_page = table(
     "liveness_page",
     "partition page",
-    _some(Integer, "partition", "page"),
-    _some(LargeBinary, "seen"),
+    some(Integer, "partition", "page"),
+    some(LargeBinary, "seen"),
     postgresql_with={"fillfactor": 40},
 )
 
-position = _table(
+position = table(
     "position",
     "topic partition",
-    _some(Text, "topic"),
-    _some(Integer, "partition"),
-    _some(BigInteger, "epoch", "next_offset"),
-    _maybe(BigInteger, "record_offset", "record_crc"),
-    _maybe(INSTANT, "record_appended_at"),
-    _some(INSTANT, "committed_at"),
+    some(Text, "topic"),
+    some(Integer, "partition"),
+    some(BigInteger, "epoch", "next_offset"),
+    maybe(BigInteger, "record_offset", "record_crc"),
+    maybe(INSTANT, "record_appended_at"),
+    some(INSTANT, "committed_at"),
+    maybe(INSTANT, "complete_to"),
     postgresql_with={"fillfactor": 50},
 )
 
-disposition = _table(
+disposition = table(
     "disposition",
     "topic partition disposition",
-    _some(Text, "topic"),
-    _some(Integer, "partition"),
-    _some(Text, "disposition"),
-    _some(BigInteger, "records"),
+    some(Text, "topic"),
+    some(Integer, "partition"),
+    some(Text, "disposition"),
+    some(BigInteger, "records"),
     postgresql_with={"fillfactor": 50},
 )
 
-dead_letter = _table(
+dead_letter = table(
     "dead_letter",
-    "topic partition offset",
-    _some(Text, "topic"),
-    _some(Integer, "partition"),
-    _some(BigInteger, "offset"),
-    _some(INSTANT, "appended_at"),
-    _some(Text, "reason", "detail"),
-    _maybe(Text, "tenant", "session_id"),
-    _maybe(LargeBinary, "key"),
-    _some(JSONB, "headers"),
-    _some(LargeBinary, "value"),
-    _some(BigInteger, "value_bytes"),
-    _maybe(Text, "resolution"),
-    _maybe(BigInteger, "resolved_offset"),
+    "topic partition offset appended_at",
+    some(Text, "topic"),
+    some(Integer, "partition"),
+    some(BigInteger, "offset"),
+    some(INSTANT, "appended_at"),
+    some(Text, "reason", "detail"),
+    maybe(Text, "tenant", "session_id"),
+    maybe(LargeBinary, "key"),
+    some(JSONB, "headers"),
+    some(LargeBinary, "value"),
+    some(BigInteger, "value_bytes"),
+    maybe(Text, "resolution"),
+    maybe(BigInteger, "resolved_offset"),
+    maybe(INSTANT, "resolved_appended_at", "came_at"),
+    maybe(LargeBinary, "mended"),
+    maybe(Boolean, "waits"),
 )
 Index("dead_letter_session", dead_letter.c.tenant, dead_letter.c.session_id)
+Index(
+    "dead_letter_waits",
+    dead_letter.c.partition,
+    dead_letter.c.tenant,
+    dead_letter.c.session_id,
+    postgresql_where=text("waits"),
+)
 
-partition_owner = _table(
+partition_owner = table(
     "partition_owner",
     "partition",
-    _some(Integer, "partition"),
-    _some(Text, "owner"),
-    _some(BigInteger, "epoch"),
-    _some(INSTANT, "acquired_at"),
+    some(Integer, "partition"),
+    some(Text, "owner"),
+    some(BigInteger, "epoch"),
+    some(INSTANT, "acquired_at"),
     schema=STABLE,
     postgresql_with={"fillfactor": 50},
 )
 
-outbox = _table(
+outbox = table(
     "outbox",
     "outbox_id",
     [Column("outbox_id", BigInteger, Identity(always=True))],
-    _some(Text, "topic"),
-    _some(Integer, "partition"),
-    _some(BigInteger, "epoch"),
-    _maybe(LargeBinary, "key"),
-    _some(LargeBinary, "value"),
-    _some(INSTANT, "created_at"),
+    some(Text, "topic"),
+    some(Integer, "partition"),
+    some(BigInteger, "epoch"),
+    maybe(LargeBinary, "key"),
+    some(LargeBinary, "value"),
+    some(INSTANT, "created_at"),
     schema=STABLE,
 )
 Index("outbox_partition", outbox.c.partition, outbox.c.outbox_id)
 
-admin_action = _table(
+admin_action = table(
     "admin_action",
     "tenant action_id",
-    _some(Text, "tenant"),
-    _some(Uuid, "action_id"),
-    _some(INSTANT, "at"),
-    _some(Text, "actor", "action", "subject"),
-    _maybe(Text, "reason", "origin"),
-    _some(Text, "result"),
+    some(Text, "tenant"),
+    some(Uuid, "action_id"),
+    some(INSTANT, "at"),
+    some(Text, "actor", "action", "subject"),
+    maybe(Text, "reason", "origin"),
+    some(Text, "result"),
     schema=STABLE,
 )
 
-export_job = _table(
-    "export_job",
-    "tenant job_id",
-    _some(Text, "tenant"),
-    _some(Uuid, "job_id"),
-    _some(INSTANT, "requested_at"),
-    _some(Text, "requested_by"),
-    _some(JSONB, "filter"),
-    _some(Text, "format", "state"),
-    _maybe(INSTANT, "finished_at"),
-    _maybe(JSONB, "manifest"),
+broker_token = table(
+    "broker_token",
+    "token_id",
+    some(Text, "token_id"),
+    [Column("name", Text, nullable=False, unique=True)],
+    some(LargeBinary, "secret_sha256"),
+    some(ARRAY(Text), "sources"),
+    maybe(ARRAY(Text), "tenants"),
+    some(INSTANT, "created_at"),
+    maybe(INSTANT, "expires_at", "revoked_at", "last_used_at"),
     schema=STABLE,
 )
 
 current_session = _view(
     "current_session",
     [
-        *_some(Text, "tenant", "session_id", "user_id", "user_name", "desktop_id", "desktop_name", "desktop_pool"),
-        *_some(Text, "terminal_type", "terminal_os", "terminal_version", "terminal_name"),
-        *_some(Text, "client_ip", "access", "protocol", "broker"),
-        *_some(INSTANT, "login_at"),
-        *_some(Text, "state"),
-        *_some(INSTANT, "last_seen_at"),
-        *_some(Text, "current_client_ip"),
-        *_maybe(Integer, "idle_seconds", "round_trip_ms"),
-        *_maybe(Text, "predecessor"),
-        *_some(Integer, "revision", "partition"),
-        *_some(BigInteger, "offset"),
-        *_some(INSTANT, "appended_at"),
-        *_some(SmallInteger, "clock_flags"),
+        *some(Text, "tenant", "session_id", "user_id", "user_name", "desktop_id", "desktop_name", "desktop_pool"),
+        *some(Text, "terminal_type", "terminal_os", "terminal_version", "terminal_name"),
+        *some(Text, "client_ip", "access", "protocol", "broker"),
+        *some(INSTANT, "login_at"),
+        *some(Text, "state"),
+        *some(INSTANT, "last_seen_at"),
+        *some(Text, "current_client_ip"),
+        *maybe(Integer, "idle_seconds", "round_trip_ms"),
+        *maybe(Text, "predecessor"),
+        *some(Integer, "revision", "partition"),
+        *some(BigInteger, "offset"),
+        *some(INSTANT, "appended_at"),
+        *some(SmallInteger, "clock_flags"),
+        *maybe(INSTANT, "lost_at", "ended_after", "ended_before"),
     ],
 )
 session_event = _view("session_event", session_history)
 session_revision = _view("session_revision", session_history)
 ended_session = _view("ended_session", session_history)
 tenant = _view("tenant", tenant_config)
+commands = _view("command", command)
+brokers = _view("broker", broker)
 positions = _view("position", position)
 dispositions = _view("disposition", disposition)
 dead_letters = _view("dead_letter", dead_letter)
+current_count = _view(
+    "current_count",
+    [*some(Text, "tenant"), *some(Integer, "partition"), *some(Text, "broker", "state"), *some(BigInteger, "sessions")],
+)
+tenant_brokers = _view(
+    "tenant_broker",
+    [
+        *some(Text, "source"),
+        *some(Integer, "partition"),
+        *maybe(INSTANT, "last_event_at", "last_appended_at", "last_alive_at", "silent_since"),
+        *maybe(Double, "skew_seconds"),
+        *maybe(ARRAY(Text), "commands"),
+        *maybe(INSTANT, "misrouted_at"),
+    ],
+)

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from sojourn.events.fields import Reason
 from sojourn.events.simulator.names import CUT_DETAILS
 from sojourn.events.simulator.world import (
     DAY,
@@ -27,7 +28,6 @@ from sojourn.events.simulator.world import (
     public_address,
     weighted,
 )
-from sojourn.events.types import Reason
 
 PRESENT_SHARE: Final = 0.84  # of people who work on a given working day
 WEEKEND_SHARE: Final = 0.07

@@ -15,6 +15,7 @@ from sojourn.events.codec import encode
 from sojourn.events.errors import SojournError, Unreachable
 from sojourn.events.log import Log
 from sojourn.events.publisher import Publisher
+from sojourn.events.simulator.obey import Obedience
 from sojourn.events.simulator.plan import Plan, instant_at, milliseconds
 from sojourn.events.simulator.play import BATCH_EVENTS_MAX, Clock, Sleep
 from sojourn.events.simulator.stream import BACKFILL_BEATS, Beats, Happening, events, happenings
@@ -68,20 +69,22 @@ async def run_demo(log: Log, directory: Path, clock: Clock, sleep: Sleep, stoppi
     with _open_truth(directory / TRUTH_FILE) as truth:
         station = _Station(log, directory, truth, progress, clock, sleep, stopping)
         station.save()  # a kill must not lose the origin: sessions of a lost past would never end
+        obedience = Obedience(log, directory, truth, plan, clock)
         batch: list[Happening] = []
-        for happening in happenings(plan, progress.published_to, None, beats):
-            while (wait := (happening.moment - milliseconds(clock())) / 1000) > 0 and not stopping.is_set():
-                if batch:
+        async with obedience.working():
+            for happening in happenings(plan, progress.published_to, None, beats):
+                while (wait := (happening.moment - milliseconds(clock())) / 1000) > 0 and not stopping.is_set():
+                    if batch:
+                        await station.publish(batch, happening.moment)
+                        batch = []
+                    else:
+                        await _pause(wait, sleep, stopping)
+                if len(batch) == BATCH_EVENTS_MAX:
                     await station.publish(batch, happening.moment)
                     batch = []
-                else:
-                    await _pause(wait, sleep, stopping)
-            if len(batch) == BATCH_EVENTS_MAX:
-                await station.publish(batch, happening.moment)
-                batch = []
-            if stopping.is_set():
-                break
-            batch.append(happening)
+                if stopping.is_set():
+                    break
+                batch.append(obedience.after(happening))
         station.save()
 
 

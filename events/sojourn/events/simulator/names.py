@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from sojourn.events.types import TerminalType
+from sojourn.events.fields import TerminalType
 
 
 class Company(NamedTuple):

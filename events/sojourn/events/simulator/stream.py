@@ -8,11 +8,11 @@ from itertools import count
 from operator import itemgetter
 from typing import Final, NamedTuple
 
+from sojourn.events.fields import SESSIONS_PER_BATCH_MAX
 from sojourn.events.simulator.day import Session
 from sojourn.events.simulator.plan import Plan, instant_at, milliseconds
 from sojourn.events.simulator.world import MINUTE, RESTART_DOWN, SECOND, World, drawing, next_restart
 from sojourn.events.types import (
-    SESSIONS_PER_BATCH_MAX,
     Alive,
     AliveData,
     Destroyed,

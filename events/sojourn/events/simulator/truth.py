@@ -7,9 +7,10 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from sojourn.events.fields import Access, Reason, TerminalType
 from sojourn.events.simulator.day import Session
 from sojourn.events.simulator.plan import Plan, instant_at, milliseconds
-from sojourn.events.types import NORMAL_REASONS, Access, Reason, TerminalType
+from sojourn.events.types import NORMAL_REASONS
 
 
 class Truth(Struct, frozen=True, gc=False):

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 from msgspec import Struct
 
 from sojourn.events.errors import UsageError
+from sojourn.events.fields import Access
 from sojourn.events.simulator.names import (
     BROWSER,
     COMPANIES,
@@ -27,7 +28,7 @@ from sojourn.events.simulator.names import (
     Company,
     Kind,
 )
-from sojourn.events.types import Access, Desktop, Terminal, User
+from sojourn.events.types import Desktop, Terminal, User
 
 TENANTS_MAX: Final = 1000  # each has its own stream of days, all merged
 BROKERS_MAX: Final = 1000  # each publishes for every tenant every 30 s

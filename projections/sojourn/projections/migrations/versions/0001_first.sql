@@ -37,7 +37,7 @@ CREATE TABLE sojourn_v1.live_session (
     cause text,
     command text,
     memory bytea NOT NULL,
-    PRIMARY KEY (tenant, session_id)
+    PRIMARY KEY (tenant, session_id, partition)
 );
 -- Statistics of a list that was shorter when they were taken must not make another index look as good as the key.
 ALTER TABLE sojourn_v1.live_session ALTER tenant SET (n_distinct = 20), ALTER session_id SET (n_distinct = -1);
@@ -54,7 +54,7 @@ CREATE TABLE sojourn_v1.live_detail (
     idle_seconds integer,
     round_trip_ms integer,
     appended_at timestamptz NOT NULL,
-    PRIMARY KEY (tenant, session_id)
+    PRIMARY KEY (tenant, session_id, partition)
 ) WITH (fillfactor = 70);
 
 CREATE TABLE sojourn_v1.session_history (
@@ -164,7 +164,19 @@ CREATE TABLE sojourn_v1.broker (
     silent_since timestamptz,
     skew_seconds double precision,
     partitioner text,
+    bound_at timestamptz,
     PRIMARY KEY (source, partition)
+);
+
+CREATE TABLE sojourn_v1.accepted_gap (
+    partition integer NOT NULL,
+    from_offset bigint NOT NULL,
+    to_offset bigint NOT NULL,
+    reason text NOT NULL,
+    who text NOT NULL,
+    "offset" bigint NOT NULL,
+    appended_at timestamptz NOT NULL,
+    PRIMARY KEY (partition, from_offset, to_offset)
 );
 
 CREATE TABLE sojourn_v1.liveness_page (
@@ -326,7 +338,8 @@ SELECT
     l.predecessor, l.revision, l.partition, l."offset", l.appended_at, l.clock_flags
 FROM sojourn_v1.live_session AS l
 LEFT JOIN sojourn_v1.liveness_page AS p ON p.partition = l.partition AND p.page = l.slot >> 8
-LEFT JOIN sojourn_v1.live_detail AS d ON d.tenant = l.tenant AND d.session_id = l.session_id;
+LEFT JOIN sojourn_v1.live_detail AS d
+    ON d.tenant = l.tenant AND d.session_id = l.session_id AND d.partition = l.partition;
 
 CREATE VIEW sojourn.session_event WITH (security_invoker = true) AS SELECT * FROM sojourn_v1.session_history;
 
@@ -340,6 +353,7 @@ WHERE h.revision IS NOT NULL AND h.logout_at IS NOT NULL AND NOT EXISTS (
     WHERE s.tenant = h.tenant AND s.partition = h.partition AND s."offset" = h."offset");
 
 CREATE VIEW sojourn.tenant WITH (security_invoker = true) AS SELECT * FROM sojourn_v1.tenant_config;
+CREATE VIEW sojourn.broker AS SELECT * FROM sojourn_v1.broker;
 CREATE VIEW sojourn.position AS SELECT * FROM sojourn_v1.position;
 CREATE VIEW sojourn.disposition AS SELECT * FROM sojourn_v1.disposition;
 CREATE VIEW sojourn.dead_letter WITH (security_invoker = true) AS SELECT * FROM sojourn_v1.dead_letter;
@@ -355,7 +369,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON
 GRANT SELECT, INSERT, UPDATE ON
     sojourn_v1.liveness_page, sojourn_v1.tenant_config, sojourn_v1.command, sojourn_v1.broker, sojourn_v1.position,
     sojourn_v1.disposition, sojourn_v1.dead_letter, sojourn.partition_owner TO sojourn_projector;
-GRANT SELECT, INSERT ON sojourn_v1.session_history, sojourn_v1.superseded TO sojourn_projector;
+GRANT SELECT, INSERT ON
+    sojourn_v1.session_history, sojourn_v1.superseded, sojourn_v1.accepted_gap TO sojourn_projector;
 
 GRANT SELECT ON
     sojourn_v1.live_session, sojourn_v1.live_detail, sojourn_v1.session_history, sojourn_v1.superseded,
@@ -363,5 +378,6 @@ GRANT SELECT ON
     sojourn.current_session, sojourn.session_event, sojourn.session_revision, sojourn.ended_session, sojourn.tenant,
     sojourn.position TO sojourn_reader, sojourn_auditor;
 GRANT SELECT ON
-    sojourn_v1.broker, sojourn_v1.dead_letter, sojourn.dead_letter, sojourn.disposition, sojourn.partition_owner
+    sojourn_v1.broker, sojourn_v1.accepted_gap, sojourn_v1.dead_letter, sojourn.broker, sojourn.dead_letter,
+    sojourn.disposition, sojourn.partition_owner
     TO sojourn_auditor;

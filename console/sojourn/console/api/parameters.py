@@ -1,0 +1,137 @@
+"""What the parameters of the API may hold, and the answer to those that may not be."""
+
+import re
+from datetime import UTC, datetime
+from functools import cache
+from typing import Annotated, Any, Final, cast
+
+from litestar import Request, Response
+from litestar.exceptions import ValidationException
+from litestar.handlers import BaseRouteHandler
+from litestar.params import QueryParameter
+from litestar.types import ExceptionHandlersMap
+
+from sojourn.console.http.problems import Problem, malformed
+from sojourn.console.jobs.orders import refused
+from sojourn.console.site.access import AnyConnection, no_such_tenant
+from sojourn.events.errors import UsageError
+from sojourn.projections.listing import ROWS_MAX
+from sojourn.projections.read import NoSuchTenant
+
+TEXT_CHARACTERS_MAX: Final = 256  # of a filter: no name that people search for is longer
+CURSOR_CHARACTERS_MAX: Final = 4000  # a name of a thousand characters, in Base64
+PAGE_ROWS: Final = 100  # of a page, unless the client says otherwise
+
+_TENANT: Final = "tenant"  # which the guard reads, for whoever sees more than one
+
+_RFC_3339: Final = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}):([0-9]{2})(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
+_MIDDLE: Final = "5"  # of the calendar, as text
+
+_NO_NUL: Final = r"^[^\x00]*$"
+
+FilterText = Annotated[str | None, QueryParameter(min_length=1, max_length=TEXT_CHARACTERS_MAX, pattern=_NO_NUL)]
+Limit = Annotated[int, QueryParameter(ge=1, le=ROWS_MAX, description="How many rows a page has at most.")]
+Cursor = Annotated[
+    str | None,
+    QueryParameter(
+        pattern="^[A-Za-z0-9_-]+$",
+        max_length=CURSOR_CHARACTERS_MAX,
+        description="What another page calls `next` or `previous`; all other parameters stay as they were.",
+    ),
+]
+_INSTANT: Final = {"format": "date-time"}
+From = Annotated[
+    str | None,
+    QueryParameter(
+        name="from", schema_extra=_INSTANT, description="Sessions that overlap the range from this instant on."
+    ),
+]
+To = Annotated[
+    str | None,
+    QueryParameter(
+        name="to", schema_extra=_INSTANT, description="Sessions that overlap the range before this instant."
+    ),
+]
+
+
+def range_of(from_: str | None, to: str | None) -> tuple[datetime | None, datetime | None]:
+    """Return the instants of a range; raises the problem that one is none, or that the range is empty."""
+    return check_range(_instant("from", from_), _instant("to", to))
+
+
+def check_range(from_at: datetime | None, to_at: datetime | None) -> tuple[datetime | None, datetime | None]:
+    """Return the range; raises the problem that it is empty."""
+    if from_at is not None and to_at is not None and to_at <= from_at:
+        raise contradiction("to: the end must be later than the beginning, `from`")
+    return from_at, to_at
+
+
+def _instant(name: str, text: str | None) -> datetime | None:
+    """Return an instant as RFC 3339 has it; a leap second is the one before, an instant before all days the first."""
+    if text is None:
+        return None
+    match = _RFC_3339.fullmatch(text)
+    if match is None:
+        raise refused(name, "an instant is written with its offset from UTC, like 2026-11-24T08:00:00Z")
+    written = f"{match[1]}:{min(int(match[2]), 59):02}{match[3] or ''}{match[4].upper()}"
+    try:
+        return datetime.fromisoformat(written).astimezone(UTC)
+    except OverflowError:  # only at the ends of the calendar
+        return _FIRST if written < _MIDDLE else _LAST
+    except ValueError:
+        if written.startswith("0000"):
+            return _FIRST
+        raise refused(name, "there is no such day or time of day") from None
+
+
+def contradiction(detail: str) -> Problem:
+    """Return the answer to parameters of which each is good, but not beside the others."""
+    return Problem(409, "contradiction", "parameters contradict each other", detail)
+
+
+def refuse_unknown(connection: AnyConnection, handler: BaseRouteHandler) -> None:
+    """Raise the problem that a parameter is not one of the route's, or given twice; one that is ignored misleads."""
+    if connection.scope.get("method") == "OPTIONS":
+        return
+    known = _known(handler, frozenset(connection.path_params))
+    for name in connection.query_params:
+        if name not in known:
+            there_are = ", ".join(sorted(known - {_TENANT})) or "none"
+            raise refused(name[:TEXT_CHARACTERS_MAX], f"there is no such parameter; there are: {there_are}")
+        if len(connection.query_params.getall(name)) > 1:
+            raise refused(name, "it is given once")
+
+
+@cache  # of as many routes as there are
+def _known(handler: BaseRouteHandler, in_path: frozenset[str]) -> frozenset[str]:
+    model = handler.create_kwargs_model(cast("Any", dict.fromkeys(in_path)))
+    return frozenset(parameter.field_alias for parameter in model.expected_query_params) | {_TENANT}
+
+
+def _unreadable(_: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
+    """Name what has the wrong shape; what the client sent is not repeated."""
+    problems: Any = error.extra if isinstance(error.extra, list) else []
+    for problem in problems:
+        name = str(problem.get("key") or problem.get("source", "body"))
+        name = name.removesuffix("_")  # as a name that Python, or the framework, keeps for itself
+        return refused(name, str(problem.get("message", "is not good"))).response()
+    return malformed("the request is not what this path takes; see /v1/openapi.json").response()
+
+
+def _no_such_tenant(_: Request[Any, Any, Any], __: NoSuchTenant) -> Response[bytes]:
+    return no_such_tenant().response()
+
+
+def _misused(_: Request[Any, Any, Any], error: UsageError) -> Response[bytes]:
+    return Problem(400, "bad-parameter", "a parameter is not good", str(error)).response()
+
+
+HANDLERS: Final[ExceptionHandlersMap] = {
+    ValidationException: _unreadable,
+    NoSuchTenant: _no_such_tenant,
+    UsageError: _misused,
+}

@@ -1,0 +1,1 @@
+"""HTTP in: events from brokers without Kafka, and the commands for them."""

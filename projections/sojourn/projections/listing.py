@@ -1,0 +1,218 @@
+"""Pages of the two lists: rows in an order that users choose, from the place where the page before ended."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal, NamedTuple
+
+import sqlalchemy as sa
+from msgspec import Struct
+from psycopg import AsyncConnection
+
+from sojourn.projections import tables
+from sojourn.projections.read import (
+    CURRENT_COLUMNS,
+    HISTORY_COLUMNS,
+    Columns,
+    CurrentFilter,
+    HistoryFilter,
+    Rows,
+    by_bytes,
+    current_rows,
+    ended_rows,
+    statement_of,
+)
+from sojourn.projections.search import narrowed
+
+LONG_SECONDS: Final = 172_800.0  # two days; the index session_history_long has the sessions that lasted longer
+# By when the others that began before an instant have ended: broker's clocks may be off by a day each way.
+SOON: Final = timedelta(days=4)
+RECENT: Final = (timedelta(days=3), timedelta(days=40))  # of a name of a few hundred; then all
+
+_LAST: Final = datetime.max.replace(tzinfo=UTC) - SOON
+
+ROWS_MAX: Final = 500  # of one page; who wants more goes on with a cursor, or exports
+
+Direction = Literal["ascending", "descending"]
+CurrentOrder = Literal[
+    "login_at",
+    "duration_seconds",
+    "user_name",
+    "desktop_name",
+    "terminal_type",
+    "client_ip",
+    "access",
+    "state",
+    "last_seen_at",
+]
+HistoryOrder = Literal["logout_at", "login_at", "online_seconds", "user_name", "desktop_name"]
+
+
+class Place(Struct, frozen=True, array_like=True):
+    """Between two rows of a list: right after the row of `key` and `tie`, or right before it where `is_before`."""
+
+    key: str | float | None
+    tie: tuple[str, int, int, str]
+    is_before: bool = False
+
+
+class Page(NamedTuple):
+    """Rows by column, and where the pages beside this one begin, if there are any."""
+
+    rows: list[dict[str, Any]]
+    next: Place | None
+    previous: Place | None
+
+
+class Unpaged(NamedTuple):
+    """A list before it is paged: its rows in no order, what sorts them, and what tells equal ones apart.
+
+    The ties are a text, two numbers and an instant.
+    """
+
+    rows: Rows
+    names: Sequence[str]
+    key: sa.ColumnElement[Any]
+    ties: Sequence[sa.ColumnElement[Any]]
+    is_falling: bool
+    has_nulls: bool = False
+
+
+async def current_page(
+    connection: AsyncConnection[Any],
+    filters: CurrentFilter,
+    order: CurrentOrder,
+    direction: Direction,
+    after: Place | None,
+    rows_max: int,
+) -> Page:
+    """Return a page of the open sessions with `CURRENT_COLUMNS`, as the tenant's reader."""
+    c = tables.current_session.c
+    is_falling = direction == "descending"
+    if order == "duration_seconds":  # who came first has been there longest
+        order, is_falling = "login_at", not is_falling
+    listed = Unpaged(current_rows(filters), CURRENT_COLUMNS, _sortable(c[order]), _ties(c), is_falling)
+    return await page_of(connection, listed, after, rows_max, [await narrowed(connection, filters, c)])
+
+
+async def history_page(
+    connection: AsyncConnection[Any],
+    filters: HistoryFilter,
+    order: HistoryOrder,
+    direction: Direction,
+    after: Place | None,
+    rows_max: int,
+) -> Page:
+    """Return a page of the ended sessions with `HISTORY_COLUMNS`, as the tenant's reader."""
+    c = tables.ended_session.c
+    listed = Unpaged(
+        ended_rows(filters),
+        HISTORY_COLUMNS,
+        _sortable(c[order]),
+        _ties(c),
+        is_falling=direction == "descending",
+        has_nulls=order != "logout_at",  # whose `established` never came has no login
+    )
+    narrow = await narrowed(connection, filters, c)
+    if order != "logout_at":
+        return await page_of(connection, listed, after, rows_max, [narrow])
+    parts = [[*narrow, *part] for part in _parts(filters)]
+    if narrow and listed.is_falling and (after is None or not after.is_before):
+        for recent in _recent(after):
+            page = await page_of(connection, listed, after, rows_max, [[*part, *recent] for part in parts])
+            if page.next is not None:
+                return page
+    return await page_of(connection, listed, after, rows_max, parts)
+
+
+def _parts(filters: HistoryFilter) -> list[list[sa.ColumnElement[bool]]]:
+    """Split what lasted until a range, by whether it ended soon after: else all that came later would be looked at."""
+    if filters.to_at is None or filters.to_at > _LAST:
+        return [[]]
+    c = tables.ended_session.c
+    soon = sa.literal(filters.to_at + SOON, tables.INSTANT)
+    return [[c.logout_at < soon], [c.logout_at >= soon, c.online_seconds > LONG_SECONDS]]
+
+
+def _recent(after: Place | None) -> Iterator[list[sa.ColumnElement[bool]]]:
+    """Yield longer and longer times before a place: the sessions of many users are too many to be sorted for a page."""
+    c = tables.ended_session.c
+    place = datetime.now(UTC) if after is None else datetime.fromisoformat(str(after.key))
+    for span in RECENT:
+        since = place - span
+        # A logout is at most a day later than its record, so months before need not be looked at.
+        yield [c.logout_at >= since, c.appended_at >= since - timedelta(days=1)]
+
+
+def _sortable(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    return by_bytes(column) if isinstance(column.type, sa.Text) else column
+
+
+def _ties(c: Columns) -> Sequence[sa.ColumnElement[Any]]:
+    return by_bytes(c.session_id), c.partition, c.offset, c.appended_at
+
+
+async def page_of(
+    connection: AsyncConnection[Any],
+    listed: Unpaged,
+    after: Place | None,
+    rows_max: int,
+    parts: Sequence[Sequence[sa.ColumnElement[bool]]] = ((),),
+) -> Page:
+    """Return a page of a list, beginning at a place, or where the list begins; `parts` of it are looked at apart."""
+    is_backward = after is not None and after.is_before
+    is_falling = listed.is_falling is not is_backward
+    query = listed.rows.add_columns(listed.key.label("key"), *listed.ties).limit(rows_max + 1)
+    if after is not None:
+        query = query.where(*_beyond(listed, after, is_falling=is_falling))
+    way = sa.desc if is_falling else sa.asc
+    query = query.order_by(way(listed.key), *(way(tie) for tie in listed.ties))
+    found: list[Any] = []
+    for part in parts:
+        text, values = statement_of(query.where(*part))
+        found += await (await connection.execute(text, values)).fetchall()
+    if len(parts) > 1:
+        found.sort(key=lambda row: row[len(listed.names) :], reverse=is_falling)
+    has_more = len(found) > rows_max
+    found = found[:rows_max]
+    if is_backward:
+        found.reverse()
+    rows = [dict(zip(listed.names, row, strict=False)) for row in found]
+    places = [_place(row[len(listed.names) :]) for row in found]
+    if not places:
+        return Page([], None, None)
+    has_next = has_more or is_backward
+    has_previous = has_more if is_backward else after is not None
+    return Page(rows, places[-1] if has_next else None, _before(places[0]) if has_previous else None)
+
+
+def _place(hidden: Sequence[Any]) -> Place:
+    key, name, first, second, at = hidden
+    shown = key.isoformat() if isinstance(key, datetime) else key
+    return Place(shown, (name, first, second, at.isoformat()))
+
+
+def _before(place: Place) -> Place:
+    return Place(place.key, place.tie, is_before=True)
+
+
+def _beyond(listed: Unpaged, place: Place, *, is_falling: bool) -> list[sa.ColumnElement[bool]]:
+    """Keep the rows behind a place; nulls stand where PostgreSQL has them, at the end of what rises."""
+    name, first, second, at = place.tie
+    tie = sa.tuple_(*listed.ties)
+    values = sa.tuple_(sa.literal(name), sa.literal(first), sa.literal(second), _instant(at))
+    behind = tie < values if is_falling else tie > values
+    if place.key is None:
+        if is_falling:
+            return [sa.or_(listed.key.is_not(None), sa.and_(listed.key.is_(None), behind))]
+        return [listed.key.is_(None), behind]
+    key = _instant(str(place.key)) if isinstance(listed.key.type, sa.TIMESTAMP) else sa.literal(place.key)
+    if is_falling:
+        return [listed.key <= key, sa.or_(listed.key < key, behind)]
+    if listed.has_nulls:
+        return [sa.or_(listed.key > key, sa.and_(listed.key == key, behind), listed.key.is_(None))]
+    # The first of these lets an index begin at the place, which the second does not.
+    return [listed.key >= key, sa.or_(listed.key > key, behind)]
+
+
+def _instant(text: str) -> sa.ColumnElement[datetime]:
+    return sa.literal(datetime.fromisoformat(text), tables.INSTANT)

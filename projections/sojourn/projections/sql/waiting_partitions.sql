@@ -1,0 +1,2 @@
+-- The partitions for which something waits to be appended.
+SELECT DISTINCT partition FROM outbox
