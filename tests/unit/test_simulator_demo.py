@@ -129,6 +129,19 @@ def test_the_backfill_is_small_and_the_list_is_full_by_day_and_not_empty_at_nigh
     assert all(sum(tenants.values()) > 30 for tenants in connected.values())
 
 
+def test_ends_are_missing_only_from_the_first_start_on_so_that_the_first_list_is_true() -> None:
+    since, until = ORIGIN - timedelta(days=1), ORIGIN + timedelta(days=1)
+    ended = {event.subject for event in demo_events(ORIGIN, since, until, NEVER) if isinstance(event, Destroyed)}
+    begun = takewhile(lambda one: one.login < milliseconds(until), demo_plan(ORIGIN).sessions(milliseconds(since)))
+
+    over = [one for one in begun if milliseconds(since) <= one.logout < milliseconds(until)]
+    missing = [one.logout for one in over if one.id not in ended]
+
+    assert len(over) > 1000
+    assert 0 < len(missing) < len(over) / 20
+    assert min(missing) >= milliseconds(ORIGIN)
+
+
 def connected_at(instant: datetime) -> Counter[str]:
     moment = milliseconds(instant)
     begun = takewhile(lambda session: session.login <= moment, demo_plan(ORIGIN).sessions(moment))

@@ -47,8 +47,12 @@ class Progress(Struct, frozen=True):
 
 
 def demo_plan(origin: datetime) -> Plan:
-    """Return the sessions of a demo first started at `origin`; that only decides where its past begins."""
-    return Plan(build_world(SEED, PEOPLE, TENANTS, BROKERS), (milliseconds(origin - BACKFILL), ""))
+    """Return the sessions of a demo first started at `origin`; that only decides where its past begins and ends.
+
+    Ends are missing only from then on: those of the past would all be found missing at once, and fill the first list.
+    """
+    world = build_world(SEED, PEOPLE, TENANTS, BROKERS)
+    return Plan(world, (milliseconds(origin - BACKFILL), ""), milliseconds(origin))
 
 
 def demo_events(origin: datetime, since: datetime, until: datetime | None, beats_since: datetime) -> Iterator[Event]:

@@ -7,6 +7,7 @@ from itertools import count, islice
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from sojourn.events.errors import UsageError
 from sojourn.events.simulator.day import OVERTIME, Session, day_sessions
@@ -19,10 +20,11 @@ WORKING_DAYS: Final = 5  # that `simulate` spreads its sessions over, until a da
 
 
 class Plan(Struct, frozen=True):
-    """The sessions of a world from one on, without end."""
+    """The sessions of a world from one on, without end; of what ended before `told_before` every end is published."""
 
     world: World
     begin: tuple[int, str]
+    told_before: int = 0
 
     def sessions(self, since: int) -> Iterator[Session]:
         """Yield in order all sessions that are open at `since` or begin later, and some that ended shortly before."""
@@ -30,7 +32,8 @@ class Plan(Struct, frozen=True):
         streams = [_days(self.world, tenant, tenant.day(since - OVERTIME)) for tenant in self.world.tenants]
         for session in heapq.merge(*streams, key=lambda session: session.order):
             if session.order >= self.begin:
-                yield session
+                is_missing = not session.end_published and session.logout >= self.told_before
+                yield session if is_missing or session.end_published else replace(session, end_published=True)
 
 
 def plan_simulation(seed: int, sessions: int, end: datetime, *, tenants: int = 3, brokers: int = 4) -> Plan:
