@@ -23,7 +23,8 @@ async def test_who_connects_appears_by_itself_is_marked_and_leaves_again(site: S
         await page.goto(PAGE)
         await expect(page.locator("#lively")).to_have_text("live")
 
-        await site.publish(established("live-1", user="Katherine Johnson"))
+        async with page.expect_request(lambda request: request.headers.get("sojourn-unasked") == "yes"):
+            await site.publish(established("live-1", user="Katherine Johnson"))
         await expect(page.locator(row("live-1"))).to_contain_text("Katherine Johnson")
         await expect(page.locator(row("live-1"))).to_have_class(re.compile("new"))
         await site.publish(destroyed("live-1"))

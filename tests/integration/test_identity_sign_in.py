@@ -137,6 +137,28 @@ async def test_a_sign_in_is_good_for_half_an_hour_without_use(
     assert (await site.browser({COOKIE: secret}).get("/account")).status_code == (200 if is_in else 303)
 
 
+@pytest.mark.parametrize(
+    ("path", "headers", "is_use"),
+    [
+        ("/t/acme/sessions", {"HX-Request": "true"}, True),
+        ("/t/acme/sessions", {"HX-Request": "true", "Sojourn-Unasked": "yes"}, False),
+        ("/v1/stream", {}, False),
+    ],
+)
+async def test_what_an_open_page_asks_by_itself_is_no_use_of_a_sign_in(
+    site: Console, path: str, headers: dict[str, str], *, is_use: bool
+) -> None:
+    secret = cookie(await sign_in(site.browser()))
+    seen = "UPDATE sojourn.sign_in SET last_seen_at = now() - interval '9 minutes' RETURNING last_seen_at"
+    before = {at for (at,) in await site.execute(seen)}
+
+    async with site.browser({COOKIE: secret}).stream("GET", path, headers=headers) as answer:
+        assert answer.status_code == 200
+
+    after = {at for (at,) in await site.execute("SELECT last_seen_at FROM sojourn.sign_in")}
+    assert (after != before) is is_use
+
+
 async def test_a_sign_in_that_is_used_ends_after_twelve_hours(site: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = cookie(await sign_in(site.browser()))
     began = datetime.now(UTC)

@@ -29,7 +29,7 @@ def stream_handlers(hub: Hub, gate: Gate) -> list[HTTPRouteHandler]:
 
     @get(
         "/v1/stream",
-        opt=needs("read"),
+        opt={**needs("read"), "is_use": False},  # a browser opens it again by itself
         operation_id="streamChanges",
         tags=["stream"],
         summary="What changes, as it happens",

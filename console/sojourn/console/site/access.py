@@ -19,6 +19,9 @@ from sojourn.console.site.settings import SiteSettings
 OPEN: Final[Mapping[str, Any]] = {"permission": None}  # for what everybody may see, as the page to sign in on
 SIGNED_IN: Final[Mapping[str, Any]] = {"permission": "self"}  # for what everybody may do who is known, for themselves
 
+# A page that scripts keep up to date sends this with what nobody asked for: it is no use, and keeps nobody signed in.
+UNASKED: Final = "sojourn-unasked"
+
 CONFIRMED_MAX: Final = timedelta(minutes=10)  # for what does much at once, or gives access to somebody else
 
 _ADDRESS_CHARACTERS_MAX: Final = 45  # the longest that IPv6 is written
@@ -65,7 +68,8 @@ def access(gate: Gate) -> Guard:
         refuse_foreign(connection, gate.settings, is_open=permission is None)
         if permission is None:
             return
-        principal = await gate.principal(connection)
+        is_use = UNASKED not in connection.headers and handler.opt.get("is_use", True)
+        principal = await gate.principal(connection, is_use=is_use)
         if principal is None:
             raise signed_out()
         if handler.opt != SIGNED_IN:

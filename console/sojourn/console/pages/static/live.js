@@ -7,6 +7,7 @@
   const COUNTS_MS = 2000; // numbers that change faster are not read
   const STRIP_MS = 3000; // one waits for it
   const STALE_MS = 40000; // it sends at least a heartbeat every 15 s
+  const UNASKED = { headers: { "Sojourn-Unasked": "yes" } }; // what the page asks by itself keeps nobody signed in
   const live = () => byId("live");
   const rows = () => [...document.querySelectorAll("#live tbody tr")];
 
@@ -61,14 +62,14 @@
   // What is on no row of this page changes only the counts above it.
   const later = () => { elsewhere ??= setTimeout(() => { elsewhere = null; if (!isHeld()) ask(); }, Math.max(COUNTS_MS, againMs)); };
 
-  const ask = async () => {
+  const ask = async (click) => {
     if (isAsking) return;
     isAsking = true;
     asked = performance.now();
     waiting.clear();
     isMany = false;
     try {
-      const answer = await part(live().dataset.path);
+      const answer = await part(live().dataset.path, click ? {} : UNASKED);
       if (answer.ok) show(await answer.text());
       else if (answer.status === 409) location.assign(location.pathname); // the place in the list is gone
     } catch { isMany = true; }
@@ -144,7 +145,7 @@
       if (told.sessions.length && !waiting.size) later();
       settle();
       const drawn = byId("drawer").dataset.session;
-      if (drawn && told.sessions.some((change) => change.session_id === drawn)) openDrawer(byId("drawer").dataset.path, false);
+      if (drawn && told.sessions.some((change) => change.session_id === drawn)) openDrawer(byId("drawer").dataset.path, false, UNASKED);
     });
     source.addEventListener("resync", (event) => { taken(event); isMany = true; settle(); });
     source.addEventListener("freshness", (event) => {
@@ -174,8 +175,8 @@
   // ---- The drawer ---------------------------------------------------------------------------------------------------
   const drawer = byId("drawer");
   let opener = null;
-  const openDrawer = async (path, isAsked = true) => {
-    const answer = await part(path);
+  const openDrawer = async (path, isAsked = true, options = {}) => {
+    const answer = await part(path, options);
     if (!answer.ok) { if (isAsked) location.assign(path); return; }
     const html = await answer.text();
     if (drawer.hidden && !isAsked) return;
