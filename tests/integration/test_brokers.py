@@ -13,7 +13,8 @@ from sojourn.consumers import keeper as keeper_module
 from sojourn.consumers import replay as replay_module
 from sojourn.consumers.replay import replay
 from sojourn.events.codec import encode
-from sojourn.events.decisions import source_bound
+from sojourn.events.decision_data import TenantConfiguredData
+from sojourn.events.decisions import source_bound, tenant_configured
 from sojourn.events.embedded.database import Database
 from sojourn.events.embedded.log import EmbeddedLog
 from sojourn.events.log import Append
@@ -177,6 +178,35 @@ async def test_each_partition_has_the_bindings_that_it_has_read(migrated_databas
 
     assert bound == [("crc32", 7), ("murmur2", 5)]
     await check(migrated_database, log, [value] * 12 + [back] * 5)
+
+
+async def test_who_binds_a_broker_or_sets_a_tenant_is_told_once_for_each_tenant_whatever_the_partitions(
+    migrated_database: Database, log: EmbeddedLog
+) -> None:
+    now = datetime.now(UTC)
+    events = [
+        source_bound(SOURCE, "crc32", now, ["globex", "acme"], "ada"),
+        source_bound("/brokers/any", "crc32", now, who="ada"),
+        source_bound("/brokers/untold", "crc32", now),
+        tenant_configured("acme", TenantConfiguredData(heartbeat_timeout_seconds=60, who="mary"), now),
+        tenant_configured("acme", TenantConfiguredData(heartbeat_timeout_seconds=60, who="ada"), now),  # as it was
+    ]
+    values = list(map(encode, events))
+    for value in values:
+        await Publisher(log).publish([value])
+    await run_until(migrated_database, log, lambda: applied(log, migrated_database))
+
+    query = (
+        "SELECT tenant, actor, action, subject, result, origin, at FROM sojourn.admin_action ORDER BY action, tenant"
+    )
+    binding = ("ada", "broker.set", SOURCE, "done: crc32, for acme, globex", "the log", now)
+    assert await rows(migrated_database, query) == [
+        ("acme", *binding),
+        ("globex", *binding),
+        ("~platform", "ada", "broker.set", "/brokers/any", "done: crc32, for any tenant", "the log", now),
+        ("acme", "mary", "tenant.set", "acme", 'done: {"heartbeat_timeout_seconds":60}', "the log", now),
+    ]
+    await check(migrated_database, log, [value for value in values for _ in range(PARTITIONS_DEFAULT)])
 
 
 @pytest.mark.parametrize("after", ["a restart", "a batch"])

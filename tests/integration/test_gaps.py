@@ -175,9 +175,9 @@ async def test_behind_an_accepted_loss_all_that_is_left_is_applied_and_the_log_s
 
     assert accepted == (60, False)
     assert await live(migrated) == {*SESSIONS[:30], *SESSIONS[50:60]}
-    (event,) = await accepted_events(log)
-    assert (event.data.from_offset, event.data.to_offset) == (30, 50)
-    assert (event.data.reason, event.data.who, event.time) == ("disk lost", "ada", NOW)
+    ((data, time),) = [(event.data, event.time) for event in await accepted_events(log)]
+    assert (data.from_offset, data.to_offset, data.reason, data.who, time) == (30, 50, "disk lost", "ada", NOW)
+    assert await rows(migrated, "SELECT actor, reason FROM sojourn.admin_action") == [("ada", "disk lost")]
     assert await found(log, migrated) is None
 
 

@@ -101,6 +101,7 @@ def fits(kind: str) -> Callable[[Mapping[str, Any]], bool]:
             and (kind != SOURCE_BOUND or data.get("tenants") is None or is_list(data["tenants"], is_tenant))
             and (kind != RESOLVED or data.get("value") is None or bytes_of(data["value"]) is not None)
             and (kind != CONFIGURED or is_configuration(data))
+            and (kind not in {SOURCE_BOUND, CONFIGURED} or data.get("who") is None or is_name(data["who"]))
         )
 
     return check

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, NamedTuple
 from cyclopts import Parameter
 from psycopg import AsyncConnection
 
+from sojourn.console.accounts import account
 from sojourn.console.opening import DataDir, Json, opened, opened_log
 from sojourn.console.output import Columns, cell, write_json, write_line
 from sojourn.console.tokens import TokenRow, check_source, check_tenants, tokens
@@ -58,7 +59,7 @@ async def set_(
     check_source(source)
     check_tenants(tenant)
     tenants = None if tenant is None else sorted(set(tenant))
-    value = encode(source_bound(source, partitioner, datetime.now(UTC), tenants))
+    value = encode(source_bound(source, partitioner, datetime.now(UTC), tenants, account()))
     async with opened_log(data_dir) as log:
         partitions = await log.partitions(LIFECYCLE)
         await Publisher(log).publish([value])

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from sojourn.console.accounts import account
 from sojourn.console.opening import DataDir, Json, opened, opened_log
 from sojourn.console.output import Columns, cell, seconds, write_json, write_line
 from sojourn.consumers.sweep import GRACE_SECONDS, TIMEOUT_SECONDS
@@ -41,7 +42,7 @@ async def set_(
     Done when every partition of the log has it. Sessions that are open are judged by it, too.
     """
     timeouts = dict(map(_timeout, broker_lost_after or ()))
-    setting = TenantConfiguredData(internal_network, lost_after, ended_after, timeouts, time_zone)
+    setting = TenantConfiguredData(internal_network, lost_after, ended_after, timeouts, time_zone, account())
     try:
         value = encode(tenant_configured(tenant, setting, datetime.now(UTC)))
         decode(value)

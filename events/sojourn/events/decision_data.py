@@ -126,7 +126,7 @@ class DeadLetterResolvedData(Struct, frozen=True, gc=False, omit_defaults=True):
 class TenantConfiguredData(Struct, frozen=True, gc=False, omit_defaults=True):
     """What holds for a tenant from this record on; what is left out is as by default.
 
-    `timeouts` overrides `heartbeat_timeout_seconds` for single brokers, by source.
+    `timeouts` overrides `heartbeat_timeout_seconds` for single brokers, by source. `who` set it.
     """
 
     internal_networks: list[Text] | None = None
@@ -134,14 +134,19 @@ class TenantConfiguredData(Struct, frozen=True, gc=False, omit_defaults=True):
     lost_grace_seconds: Seconds | None = None
     timeouts: dict[str, Seconds] = {}
     time_zone: Text | None = None
+    who: Required | None = None
 
 
 class SourceBoundData(Struct, frozen=True, gc=False, omit_defaults=True):
-    """Whose sessions the partitioner places from this record on, and for which tenants it speaks: None for any."""
+    """Whose sessions the partitioner places from this record on, and for which tenants it speaks: None for any.
+
+    `who` bound it.
+    """
 
     source: Required
     partitioner: Partitioner
     tenants: Annotated[list[Tenant], Meta(max_length=SESSIONS_PER_BATCH_MAX)] | None = None
+    who: Required | None = None
 
 
 class GapAcceptedData(Struct, frozen=True, gc=False, omit_defaults=True):

@@ -34,7 +34,9 @@ from sojourn.events.types import (
 )
 
 
-def source_bound(source: str, partitioner: Partitioner, at: datetime, tenants: list[str] | None = None) -> SourceBound:
+def source_bound(
+    source: str, partitioner: Partitioner, at: datetime, tenants: list[str] | None = None, who: str | None = None
+) -> SourceBound:
     """Return the event that binds a broker to a partitioner and, unless None, to the tenants it may speak for."""
     of_tenants = "" if tenants is None else f"/{','.join(sorted(tenants))}"
     return SourceBound(
@@ -42,7 +44,7 @@ def source_bound(source: str, partitioner: Partitioner, at: datetime, tenants: l
         id=f"source_bound/{partitioner}/{source}{of_tenants}"[:TEXT_CHARACTERS_MAX],
         source=SOJOURN,
         time=at,
-        data=SourceBoundData(source, partitioner, tenants if tenants is None else sorted(tenants)),
+        data=SourceBoundData(source, partitioner, tenants if tenants is None else sorted(tenants), who),
     )
 
 

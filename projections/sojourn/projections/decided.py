@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from sojourn.events.decision_data import TenantConfiguredData
 from sojourn.events.fields import Partitioner
@@ -64,7 +65,7 @@ class Decided(NamedTuple):
             case GapAccepted(data=gap):
                 return (gap.from_offset, gap.to_offset) in self.gaps
             case TenantConfigured(tenant=tenant, data=setting):
-                return self.settings.get(tenant) == setting
+                return self.settings.get(tenant) == replace(setting, who=None)
             case BrokerSilent(data=data):
                 return data.source in self.silent
             case BrokerReturned(data=end):
@@ -85,7 +86,7 @@ class Decided(NamedTuple):
                 case GapAccepted(data=gap):
                     gaps.add((gap.from_offset, gap.to_offset))
                 case TenantConfigured(tenant=tenant, data=setting):
-                    settings[tenant] = setting
+                    settings[tenant] = replace(setting, who=None)
                 case BrokerSilent(id=silent_id, data=silence):
                     silent[silence.source] = Silence(silent_id, silence.last_heard_at)
                 case BrokerReturned(data=end):

@@ -23,6 +23,7 @@ from sojourn.events.types import (
     SourceBound,
     TenantConfigured,
 )
+from sojourn.projections.acts import write_told_act
 from sojourn.projections.decided import Decided, Decision, Silence
 from sojourn.projections.facts import DeadLetter, Key
 from sojourn.projections.fold import Changes
@@ -286,13 +287,16 @@ async def _write_decisions(connection: AsyncConnection[Any], decisions: Iterable
         match event:
             case SourceBound(data=data):
                 await connection.execute(statement("bind_source"), structs.asdict(data) | place)
+                await write_told_act(connection, event)
             case GapAccepted(data=data):
                 await connection.execute(statement("accept_gap"), structs.asdict(data) | place)
+                await write_told_act(connection, event)
             case TenantConfigured(tenant=tenant, data=data):
                 place |= {"tenant": tenant}
-                setting = Jsonb(to_builtins(data))
+                setting = Jsonb(to_builtins(structs.replace(data, who=None)))
                 await connection.execute(statement("configure_tenant"), place | {"setting": setting})
                 await connection.execute(statement("show_tenant"), structs.asdict(data) | place)
+                await write_told_act(connection, event)
             case BrokerSilent(id=silent_id, data=data):
                 silence = {"source": data.source, "silent_since": data.last_heard_at, "silent_id": silent_id}
                 await connection.execute(statement("silence_broker"), silence | place)

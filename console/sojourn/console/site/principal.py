@@ -7,10 +7,12 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from sojourn.projections import acts
+
 Permission = Literal["read", "disconnect", "export", "audit", "administer", "platform"]
 Role = Literal["viewer", "operator", "analyst", "auditor", "tenant_admin", "platform_admin"]
 
-PLATFORM: Final = "~platform"  # the tenant of who belongs to none; no tenant can have this name
+PLATFORM: Final = acts.PLATFORM  # the tenant of who belongs to none; no tenant can have this name
 
 PERMISSIONS: Final[frozenset[Permission]] = frozenset(get_args(Permission))
 ROLES: Final[Mapping[Role, frozenset[Permission]]] = {

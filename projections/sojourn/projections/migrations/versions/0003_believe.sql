@@ -56,6 +56,7 @@ GRANT SELECT ON sojourn.broker_token TO sojourn_auditor;
 -- The operator acts for one tenant: reads as its reader, and writes what it did with what follows from it.
 GRANT USAGE ON SCHEMA sojourn, sojourn_v1 TO sojourn_operator, sojourn_resolver, sojourn_gateway;
 GRANT INSERT ON sojourn.admin_action, sojourn.outbox TO sojourn_operator, sojourn_resolver;
+GRANT SELECT (tenant, action_id), INSERT ON sojourn.admin_action TO sojourn_projector; -- what the log tells of
 ALTER TABLE sojourn.outbox ENABLE ROW LEVEL SECURITY;
 ALTER TABLE sojourn.outbox FORCE ROW LEVEL SECURITY;
 CREATE POLICY of_owners ON sojourn.outbox TO sojourn_projector USING (true) WITH CHECK (true);
