@@ -143,6 +143,21 @@ async def test_pages_lead_to_the_older_ones_and_back(acme: Console, monkeypatch:
     ).status_code == 409
 
 
+async def test_where_all_sessions_of_a_page_have_ended_the_first_page_is_shown_and_not_nothing(
+    acme: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(current, "ROWS", 2)
+    for number in range(5):
+        await opened(acme, f"s-{number}", number)
+    client = await acme.client("acme", "read")
+    second = await client.get(PAGE + link(await client.get(PAGE), "next"))
+
+    await acme.execute("DELETE FROM sojourn_v1.live_session WHERE session_id IN ('s-0', 's-1', 's-4')")
+    newer, older = [await client.get(PAGE + link(second, rel)) for rel in ("prev", "next")]
+
+    assert shown(newer) == shown(older) == ["s-2", "s-3"]
+
+
 async def test_nothing_to_show_says_why_and_what_next(acme: Console) -> None:
     client = await acme.client("acme", "read")
 
@@ -297,21 +312,6 @@ async def test_a_message_is_offered_only_where_a_broker_can_show_it(acme: Consol
 
     assert 'name="message"' not in cannot.text
     assert 'name="message"' in can.text
-
-
-async def test_a_session_tells_its_life_on_a_page_of_its_own(acme: Console) -> None:
-    await opened(acme, "s-1")
-    async with acme.rows() as connection:
-        await insert_history(
-            connection, "acme", "s-1", event_id="x", event_type="destroyed", offset=7, appended_at=NOW, event_time=NOW
-        )
-    client = await acme.client("acme", "read")
-
-    page = text_of(await client.get(f"{PAGE}/s-1"))
-    unknown, others = await client.get(f"{PAGE}/s-2"), await (await acme.client("globex", "read")).get(f"{PAGE}/s-1")
-
-    assert re.search(r"Timeline Connected .* partition 0, offset 0 .* Ended .* Logout: .* partition 0, offset 7", page)
-    assert (unknown.status_code, others.status_code) == (404, 404)
 
 
 def _field(answer: httpx.Response, name: str) -> str:

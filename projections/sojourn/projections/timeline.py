@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, Final
 
 from msgspec import Struct
@@ -12,7 +13,7 @@ from sojourn.projections.commands import State
 from sojourn.projections.rows import HISTORY_COLUMNS
 from sojourn.projections.statements import statement
 
-ENTRIES_MAX: Final = 1000  # a session has a handful; what repeats without end is in the log
+ENTRIES_MAX: Final = 1000  # a session has a handful; of more the repeats are left out first, then the oldest
 
 _TOLD: Final = (*HISTORY_COLUMNS[HISTORY_COLUMNS.index("state") : HISTORY_COLUMNS.index("cause")], "command")
 
@@ -70,10 +71,13 @@ async def session_detail(connection: AsyncConnection[Any], session_id: str) -> d
 
 
 async def timeline(connection: AsyncConnection[Any], session_id: str) -> list[Entry]:
-    """Return what happened to a session, in the order of the log, as the tenant's reader; of an unknown one nothing."""
+    """Return what happened to a session, in the order of the log, as the tenant's reader; of an unknown one nothing.
+
+    There are more events than are returned only where these are `ENTRIES_MAX`.
+    """
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(statement("session_events"), {"session_id": session_id, "rows_max": ENTRIES_MAX})
-        rows = await cursor.fetchall()
+        rows = sorted(await cursor.fetchall(), key=itemgetter("appended_at", "offset"))
         await cursor.execute(statement("session_commands"), {"session_id": session_id})
         commands = {
             (row["partition"], row["offset"]): Asked(**{name: row[name] for name in Asked.__struct_fields__})

@@ -11,7 +11,7 @@ from litestar.handlers import HTTPRouteHandler
 from sojourn.console.api.paging import Paged
 from sojourn.console.http.problems import malformed
 from sojourn.console.pages.following import load_strip
-from sojourn.console.pages.lists import ROWS, columns_of, direction_of, remembered, sort_of, ways
+from sojourn.console.pages.lists import ROWS, columns_of, direction_of, page_at, remembered, sort_of, ways
 from sojourn.console.pages.render import AnyRequest, Pages, View, tenant_path, with_query
 from sojourn.console.pages.views import saved_views
 from sojourn.console.site.access import Who, needs
@@ -119,7 +119,10 @@ def asked(request: AnyRequest) -> Question:
 
 async def _list(connection: Connection, paged: Paged, question: Question) -> dict[str, Any]:
     order, direction = SORTS[question.sort.removeprefix("-")], direction_of(question.sort)
-    page = await current_page(connection, question.filters, order, direction, paged.place(question.cursor), ROWS)
+    page = await page_at(
+        paged.place(question.cursor),
+        lambda place: current_page(connection, question.filters, order, direction, place, ROWS),
+    )
     pending = {row[0] for row in await (await connection.execute(_PENDING)).fetchall()}
     return {
         "rows": [_row(row, pending) for row in page.rows],

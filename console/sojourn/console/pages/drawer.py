@@ -12,7 +12,7 @@ from sojourn.console.http.problems import Problem
 from sojourn.console.pages.render import AnyRequest, Pages, View
 from sojourn.console.pages.words import Words
 from sojourn.console.site.access import Who, needs
-from sojourn.projections.timeline import Change, Entry, session_detail, timeline
+from sojourn.projections.timeline import ENTRIES_MAX, Change, Entry, session_detail, timeline
 
 DECIDED: Final = frozenset(
     {"lost", "recovered", "lost_ended", "disconnect_requested", "disconnect_expired"}
@@ -29,6 +29,7 @@ class Shown(NamedTuple):
     changes: list[tuple[str, str, str]]
     is_decided: bool
     gap_seconds: float | None
+    why: str | None
 
 
 def drawer_handlers(pages: Pages) -> list[HTTPRouteHandler]:
@@ -48,6 +49,7 @@ def drawer_handlers(pages: Pages) -> list[HTTPRouteHandler]:
         context = {
             "session": found,
             "entries": [_shown(entry, view) for entry in entries],
+            "entries_left_out": len(entries) == ENTRIES_MAX,
             "title": found["user_name"] or found["user_id"] or found["session_id"],
         }
         return pages.answer(view, "_drawer.html" if view.is_part else "drawer.html", context)
@@ -73,6 +75,18 @@ def event_words(language: Words) -> Mapping[str, str]:
     }
 
 
+def cause_words(language: Words) -> Mapping[str, str]:
+    """Return why a revision corrects the one before."""
+    _ = language.gettext
+    return {
+        "earlier_established": _("a beginning came late that counts before the known one"),
+        "earlier_destroyed": _("an end came late that counts before the known one"),
+        "established_found": _("its beginning came after its end"),
+        "end_found": _("its end was told after it had been taken for lost"),
+        "reopened": _("it was heard of after it had been taken for lost"),
+    }
+
+
 def _no_such_session() -> Problem:
     return Problem(404, "no-such-session", "no such session", "there is none of this id that you may see")
 
@@ -88,6 +102,7 @@ def _shown(entry: Entry, view: View) -> Shown:
         changes=[_said(change, view) for change in entry.changes if change.field not in _SELDOM],
         is_decided=entry.event_type in DECIDED,
         gap_seconds=gap,
+        why=None if entry.supersedes is None else cause_words(view.words).get(entry.cause or ""),
     )
 
 

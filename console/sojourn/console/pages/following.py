@@ -91,7 +91,10 @@ def command_page_handlers(pages: Pages) -> list[HTTPRouteHandler]:
         context = {
             "command": found,
             "steps": steps,
-            "titles": event_words(view.words),
+            "titles": {
+                **event_words(view.words),
+                "destroyed": view.words.gettext("Confirmed: the session ended"),  # only an end that the command made
+            },
             "name": names.get(found["session_id"], found["session_id"]),
         }
         return pages.answer(view, "command.html", context)

@@ -10,7 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from sojourn.console.api.paging import Paged
 from sojourn.console.pages.asked import Asked, asked
 from sojourn.console.pages.endings import Ending, ending, told
-from sojourn.console.pages.lists import ROWS, columns_of, direction_of, remembered, sort_of, ways
+from sojourn.console.pages.lists import ROWS, columns_of, direction_of, page_at, remembered, sort_of, ways
 from sojourn.console.pages.render import AnyRequest, Pages, View, tenant_path, with_query
 from sojourn.console.pages.statistics import form
 from sojourn.console.pages.views import saved_views
@@ -110,7 +110,10 @@ async def _list(
     connection: Connection, paged: Paged, view: View, wanted: Asked, listed: Listed, query: Mapping[str, Any]
 ) -> dict[str, Any]:
     order, direction = SORTS[listed.sort.removeprefix("-")], direction_of(listed.sort)
-    page = await history_page(connection, wanted.filters, order, direction, paged.place(listed.cursor), ROWS)
+    page = await page_at(
+        paged.place(listed.cursor),
+        lambda place: history_page(connection, wanted.filters, order, direction, place, ROWS),
+    )
     known = await told(connection, page.rows)
     return {
         "rows": [_row(row, ending(row, known, view)) for row in page.rows],

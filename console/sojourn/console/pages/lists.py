@@ -1,6 +1,6 @@
 """What the pages of both lists ask of a URL and a browser: an order, columns, and the pages beside this one."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from litestar.datastructures import Cookie
@@ -8,7 +8,7 @@ from litestar.datastructures import Cookie
 from sojourn.console.api.paging import Paged
 from sojourn.console.http.problems import malformed
 from sojourn.console.pages.render import AnyRequest, with_query
-from sojourn.projections.listing import Direction, Page
+from sojourn.projections.listing import Direction, Page, Place
 
 ROWS: Final = 100  # of one page: five screens, in less than 100 kB
 
@@ -38,6 +38,12 @@ def columns_of(request: AnyRequest, cookie: str, known: Collection[str], default
 def remembered(cookie: str, columns: Sequence[str]) -> Cookie:
     """Return what lets the browser remember columns."""
     return Cookie(key=cookie, value=".".join(columns), max_age=_KEPT_SECONDS, samesite="lax", httponly=True, path="/t")
+
+
+async def page_at(place: Place | None, read: Callable[[Place | None], Awaitable[Page]]) -> Page:
+    """Return the page that begins at a place; where nothing stands there any more, the first one."""
+    page = await read(place)
+    return page if page.rows or place is None else await read(None)
 
 
 def ways(paged: Paged, page: Page, query: Mapping[str, Any]) -> dict[str, str | None]:

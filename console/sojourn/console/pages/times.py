@@ -15,15 +15,15 @@ class Times:
 
     def clock(self, value: datetime) -> str:
         """Return the time of day: 08:00."""
-        return f"{value.astimezone(self.zone):%H:%M}"
+        return f"{self._there(value):%H:%M}"
 
     def clock_seconds(self, value: datetime) -> str:
         """Return the time of day with seconds: 08:00:07."""
-        return f"{value.astimezone(self.zone):%H:%M:%S}"
+        return f"{self._there(value):%H:%M:%S}"
 
     def day(self, value: datetime) -> str:
         """Return the day: today, yesterday, or 2026-11-20."""
-        then = value.astimezone(self.zone).date()
+        then = self._there(value).date()
         match (self.today - then).days:
             case 0:
                 return self._words.gettext("today")
@@ -34,7 +34,7 @@ class Times:
 
     def moment(self, value: datetime) -> str:
         """Return the time with seconds, and the day unless that is today: 2026-11-20 08:00:07."""
-        then = value.astimezone(self.zone)
+        then = self._there(value)
         return f"{then:%H:%M:%S}" if then.date() == self.today else f"{then:%Y-%m-%d %H:%M:%S}"
 
     def full(self, value: datetime) -> str:
@@ -69,3 +69,10 @@ class Times:
             if value >= size:
                 return f"{int(value // size)} {self._words.gettext(unit)}"
         return f"{int(value)} {self._words.gettext('s')}"
+
+    def _there(self, value: datetime) -> datetime:
+        """Return the instant by the zone's clock, or by UTC where the calendar of ours ends before it."""
+        try:
+            return value.astimezone(self.zone)
+        except OverflowError:
+            return value.astimezone(UTC)
