@@ -104,6 +104,8 @@ async def test_the_trace_of_a_confirmed_command_ends_with_the_end_of_its_session
     trace = text_of(await client.get("/t/acme/commands/c-1")).partition("Trace")[2]
     life = text_of(await client.get(f"{PAGE}/s-1"))
 
-    end_of_trace = rf"Acknowledged by the broker .* offset 8 Confirmed: the session ended (\S+ )?{ended:%H:%M:%S} .* offset 9 "
+    end_of_trace = (
+        rf"Acknowledged by the broker .* offset 8 Confirmed: the session ended (\S+ )?{ended:%H:%M:%S} .* offset 9 "
+    )
     assert re.search(end_of_trace, trace)
     assert re.search(r"Ended .* By mary: “reclaim” · confirmed .* Reason: admin_disconnect", life)
