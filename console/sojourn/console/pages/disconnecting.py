@@ -12,7 +12,7 @@ from litestar.response import Redirect
 
 from sojourn.console.api.disconnects import MANY
 from sojourn.console.http.problems import malformed
-from sojourn.console.pages.following import names_of
+from sojourn.console.pages.following import Whose, names_of
 from sojourn.console.pages.render import AnyRequest, Pages, View, tenant_path, with_query
 from sojourn.console.site.access import Who, needs, require_confirmed
 from sojourn.console.site.principal import Principal
@@ -52,6 +52,7 @@ class Person(NamedTuple):
     """Who will be cut off from what, or why not."""
 
     name: str
+    desktop: str | None
     answer: Answer
 
 
@@ -130,7 +131,7 @@ async def _ask(
     pages: Pages,
     view: View,
     form: Form,
-    names: Mapping[str, str],
+    names: Mapping[str, Whose],
     takes: Mapping[str, Sequence[str]],
     errors: Sequence[tuple[str, str]],
 ) -> Response[Any]:
@@ -140,7 +141,7 @@ async def _ask(
             answers = await try_request(connection, view.principal.tenant, _asked(form))
     except UsageError as error:
         raise malformed(str(error)) from None
-    people = [Person(names.get(answer.session_id, answer.session_id), answer) for answer in answers]
+    people = [Person(*names[answer.session_id], answer) for answer in answers]
     able = [person for person in people if person.answer.status == "requested"]
     context = {
         "form": form,

@@ -22,9 +22,17 @@ from sojourn.projections.requests import Answer
 _WAYPOINTS: Final = ("requested", "delivered", "acknowledged")  # what comes before the end, in this order
 
 _NAMES: Final = """
-    SELECT DISTINCT ON (session_id) session_id, coalesce(nullif(user_name, ''), user_id)
+    SELECT DISTINCT ON (session_id) session_id, coalesce(nullif(user_name, ''), user_id),
+        coalesce(nullif(desktop_name, ''), desktop_id)
     FROM session_revision WHERE session_id = ANY (%s) ORDER BY session_id, appended_at DESC, "offset" DESC
 """
+
+
+class Whose(NamedTuple):
+    """Who is connected to what."""
+
+    name: str
+    desktop: str | None = None
 
 
 class Line(NamedTuple):
@@ -66,10 +74,12 @@ async def load_strip(connection: Connection, view: View, request_id: str | None)
     return Strip(asked, lines, waiting, asked.requested_at + timedelta(seconds=asked.expires_seconds))
 
 
-async def names_of(connection: Connection, session_ids: Iterable[str]) -> dict[str, str]:
-    """Return whose sessions these are, as the tenant's reader."""
-    cursor = await connection.execute(_NAMES, [list(session_ids)])
-    return dict(await cursor.fetchall())
+async def names_of(connection: Connection, session_ids: Iterable[str]) -> dict[str, Whose]:
+    """Return whose sessions these are, as the tenant's reader; one of which nothing is known goes by its id."""
+    session_ids = list(session_ids)
+    cursor = await connection.execute(_NAMES, [session_ids])
+    known = {session_id: Whose(user or session_id, desktop) for session_id, user, desktop in await cursor.fetchall()}
+    return {session_id: known.get(session_id, Whose(session_id)) for session_id in session_ids}
 
 
 def command_page_handlers(pages: Pages) -> list[HTTPRouteHandler]:
@@ -95,15 +105,15 @@ def command_page_handlers(pages: Pages) -> list[HTTPRouteHandler]:
                 **event_words(view.words),
                 "destroyed": view.words.gettext("Confirmed: the session ended"),  # only an end that the command made
             },
-            "name": names.get(found["session_id"], found["session_id"]),
+            "name": names[found["session_id"]].name,
         }
         return pages.answer(view, "command.html", context)
 
     return [command]
 
 
-def _line(answer: Answer, followed: Followed | None, names: dict[str, str]) -> Line:
-    name = names.get(answer.session_id, answer.session_id)
+def _line(answer: Answer, followed: Followed | None, names: dict[str, Whose]) -> Line:
+    name = names[answer.session_id].name
     if answer.status == "refused":
         return Line(name, answer.session_id, None, [], "refused", None, answer.detail)
     standing = None if followed is None else followed.standing

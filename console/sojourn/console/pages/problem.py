@@ -10,6 +10,7 @@ import structlog
 from litestar import Request, Response
 from litestar.response import Redirect
 from litestar.types import ExceptionHandlersMap
+from msgspec.structs import replace
 
 from sojourn.console.http.problems import HANDLERS, PREFIX
 from sojourn.console.pages.language import came_from
@@ -66,6 +67,8 @@ def _page(pages: Pages, request: Request[Any, Any, Any], plain: Response[bytes])
     told = msgspec.json.decode(plain.content, type=_Told)
     view = View(request, request.scope.get("user"), pages.site.now())
     kind = told.type.removeprefix(PREFIX)
+    if kind == "no-such-tenant" and view.principal is not None:  # whose pages nothing may lead to
+        view.principal = replace(view.principal, tenant=view.principal.home)
     if kind in _DOORS and (request.method == "GET" or kind != "unauthorized"):
         return _to_door(view, _DOORS[kind], None if request.method == "GET" else came_from(request))
     request_id = secrets.token_hex(_ID_BYTES)

@@ -1,8 +1,10 @@
 """Rendering pages: templates in the reader's language and the tenant's time zone."""
 
 import gzip
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
@@ -13,6 +15,7 @@ from markupsafe import Markup, escape
 
 from sojourn.console.pages.assets import asset_path
 from sojourn.console.pages.frame import Fresh, fresh_line
+from sojourn.console.pages.refusals import told
 from sojourn.console.pages.times import Times
 from sojourn.console.pages.words import LOCALES, Words, labels, preferred, words
 from sojourn.console.site.principal import Principal
@@ -24,6 +27,8 @@ LANGUAGE_COOKIE: Final = "language"  # what somebody chose by hand; it says noth
 
 GZIP_LEVEL: Final = 5  # 60 kB of rows in a millisecond; 9 takes three times as long for a fiftieth
 GZIP_BYTES_MIN: Final = 1400  # what fits into one packet is not worth it
+
+_SUBJECT_CHARACTERS_MAX: Final = 200  # no list is read to find more
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -140,8 +145,24 @@ def _speaking(language: Words) -> Environment:
         language.gettext, language.ngettext, newstyle=True
     )
     environment.globals |= {"asset": asset_path, "LOCALES": LOCALES, "with_query": with_query, **labels(language)}
-    environment.filters |= {"segment": segment, "broker": name, "breakable": breakable}
+    environment.filters |= {
+        "segment": segment,
+        "broker": name,
+        "breakable": breakable,
+        "told": partial(told, words=language),
+        "subject": partial(_subject, words=language),
+    }
     return environment
+
+
+def _subject(text: str, words: Words) -> str:
+    """Return what an act was about; several sessions are JSON of their ids, of which a line says how many."""
+    if text.startswith("["):
+        sessions = json.loads(text)
+        if len(sessions) > 1:
+            return words.ngettext("%(count)s session", "%(count)s sessions", len(sessions)) % {"count": len(sessions)}
+        return str(*sessions)
+    return text if len(text) <= _SUBJECT_CHARACTERS_MAX else f"{text[:_SUBJECT_CHARACTERS_MAX]}…"
 
 
 def _locale(request: AnyRequest, principal: Principal | None) -> str:

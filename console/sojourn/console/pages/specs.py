@@ -11,9 +11,11 @@ _LINE: Final = "var(--line)"
 _ACCENT: Final = "var(--accent)"
 _UNSURE: Final = 0.4  # how strong the part is painted that a lost session may have lasted or not
 _NUMBER: Final = ",.12~g"  # with thousands set apart, and no more digits than it has
-_FIGURE_WIDTH: Final = 6  # pixels of a digit, in the size of labels
+_FIGURE_WIDTH: Final = 7  # pixels of a digit, in the size of labels
 _FIGURE_GAP: Final = 8
-_BAR_WIDTH_MIN: Final = 24  # of the longest bar, however long the numbers are
+_BAR_WIDTH_MIN: Final = 12  # of the longest bar, however long the numbers are
+_MARK_HEIGHT: Final = 22  # pixels of a label above its point
+_EDGE: Final = 0.1  # of the width, within which a label would stand out
 _LABEL: Final = "labels[datum.value]"
 _CONFIG: Final[Spec] = {
     "aria": False,  # the picture has one name, and its table says the rest
@@ -171,6 +173,7 @@ def steps(course: Sequence[Step], ticks: Mapping[float, str], peak: Mark | None,
         },
     ]
     if peak is not None:
+        layers[0]["encoding"]["y"]["scale"] = {"domainMax": peak.value * size.height / (size.height - _MARK_HEIGHT)}
         layers[3:3] = _marked(peak, domain)
     return _spec(
         size.height,
@@ -244,7 +247,10 @@ def _pointed() -> Spec:
 
 
 def _marked(peak: Mark, domain: list[float]) -> list[Spec]:
-    is_late = peak.at > sum(domain) / 2
+    """Return a point and its label, above what is around it; near an edge it ends or begins at the point."""
+    begin, end = domain
+    share = (peak.at - begin) / (end - begin)
+    align = "left" if share < _EDGE else "right" if share > 1 - _EDGE else "center"
     place: Spec = {
         "data": {"values": [{"since": peak.at, "most": peak.value, "label": peak.label}]},
         "encoding": {
@@ -252,7 +258,7 @@ def _marked(peak: Mark, domain: list[float]) -> list[Spec]:
             "y": {"field": "most", "type": "quantitative"},
         },
     }
-    text = {"type": "text", "align": "right" if is_late else "left", "dx": -8 if is_late else 8, "baseline": "middle"}
+    text = {"type": "text", "align": align, "dy": -8, "baseline": "bottom"}
     return [
         {**place, "mark": {"type": "point", "filled": True, "opacity": 1, "size": 40}},
         {**place, "mark": text, "encoding": {**place["encoding"], "text": {"field": "label"}}},

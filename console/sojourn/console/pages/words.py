@@ -86,6 +86,15 @@ def labels(language: Words) -> dict[str, dict[str, str]]:
             "protocol": _("Protocol"),
             "seen": _("Last seen"),
         },
+        "scope_words": {
+            "read": _("sees sessions, history and statistics"),
+            "disconnect": _("disconnects people"),
+            "export": _("exports lists"),
+            "audit": _("reads the trail"),
+            "administer": _("changes users and tokens"),
+            "platform": _("all of that in every tenant, which each request names"),
+        },
+        "act_words": act_words(language),
         "command_words": {
             "requested": _("requested"),
             "delivered": _("delivered"),
@@ -103,4 +112,33 @@ def labels(language: Words) -> dict[str, dict[str, str]]:
             "parked": _("waits behind an event that cannot be applied"),
             "dead_letter": _("could not be applied"),
         },
+    }
+
+
+def act_words(language: Words) -> dict[str, str]:
+    """Return what the acts of the trail are called; those that are not here go by their own name."""
+    _ = language.gettext
+    return {
+        "disconnect": _("disconnect"),
+        "sign_in": _("sign in"),
+        "sign_out": _("sign out"),
+        "confirm": _("type the password again"),
+        "user.add": _("add a user"),
+        "user.set_roles": _("change roles"),
+        "user.choose_password": _("choose a password"),
+        "user.reset_password": _("give a new password"),
+        "user.disable": _("disable a user"),
+        "user.enable": _("enable a user"),
+        "token.add": _("make a token"),
+        "token.revoke": _("revoke a token"),
+        "export": _("export"),
+        "export_cancel": _("cancel an export"),
+        "export_download": _("download an export"),
+        "export_schedule": _("begin a schedule"),
+        "export_schedule_end": _("end a schedule"),
+        "broker_token.add": _("make a broker's token"),
+        "broker_token.revoke": _("revoke a broker's token"),
+        "broker.set": _("bind a broker"),
+        "tenant.set": _("set up the tenant"),
+        "log.accept_gap": _("accept a gap in the log"),
     }

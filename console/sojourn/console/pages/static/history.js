@@ -13,14 +13,14 @@
     drawer.innerHTML = await answer.text();
     drawer.hidden = false;
     opener = link;
-    for (const each of rows()) each.classList.toggle("chosen", each === row);
+    for (const each of rows()) each.classList.toggle("open", each === row);
     if (isAsked) drawer.focus();
   };
   const close = () => {
     if (drawer.hidden) return false;
     drawer.hidden = true;
     drawer.replaceChildren();
-    for (const each of rows()) each.classList.remove("chosen");
+    for (const each of rows()) each.classList.remove("open");
     opener?.focus();
     return true;
   };

@@ -105,6 +105,7 @@
     for (const id of [...picked]) if (!gone.has(id)) picked.delete(id);
     showLiveness();
     showPicked();
+    showOpened();
     tick();
     say(words("counted").replace("{count}", byId("counts").dataset.count));
     document.dispatchEvent(new CustomEvent("sojourn:shown"));
@@ -175,6 +176,7 @@
   // ---- The drawer ---------------------------------------------------------------------------------------------------
   const drawer = byId("drawer");
   let opener = null;
+  const showOpened = () => { for (const row of rows()) row.classList.toggle("open", row.dataset.session === drawer.dataset.session); };
   const openDrawer = async (path, isAsked = true, options = {}) => {
     const answer = await part(path, options);
     if (!answer.ok) { if (isAsked) location.assign(path); return; }
@@ -185,6 +187,7 @@
     drawer.dataset.path = path;
     drawer.dataset.session = drawer.querySelector("[data-session]")?.dataset.session ?? "";
     drawer.hidden = false;
+    showOpened();
     tick();
     if (isAsked) drawer.focus();
   };
@@ -193,6 +196,7 @@
     drawer.hidden = true;
     drawer.replaceChildren();
     delete drawer.dataset.session;
+    showOpened();
     byId(opener)?.focus();
     return true;
   };
