@@ -41,6 +41,14 @@ def test_a_name_runs_out_of_tries_in_whatever_case_and_from_whatever_address() -
     assert wait(tries, "grace", "10.0.0.1") == 0
 
 
+def test_no_more_of_a_name_is_remembered_than_names_have() -> None:
+    tries = Tries(Clock())
+
+    waits = [wait(tries, "ada" * 100_000 + str(n), f"10.0.0.{n}") for n in range(NAME_TRIES_MAX + 1)]
+
+    assert waits == [0] * NAME_TRIES_MAX + [NAME_SECONDS]
+
+
 def test_an_address_runs_out_of_tries_whatever_names_it_tries() -> None:
     tries = Tries(Clock())
 

@@ -12,6 +12,7 @@ NAME_TRIES_MAX: Final = 10  # who mistypes has had enough of them; who guesses h
 NAME_SECONDS: Final = 30.0  # until one comes back: 2880 guesses a day, of 99 bits
 ADDRESS_TRIES_MAX: Final = 50  # an office is one address, and begins work together
 ADDRESS_SECONDS: Final = 5.0  # until one comes back
+NAME_CHARACTERS_MAX: Final = 100  # of a name that are remembered: whoever asks may send a megabyte
 KEYS_MAX: Final = 10_000  # names and addresses that are remembered, a hundred bytes each; the oldest are forgotten
 
 
@@ -25,7 +26,7 @@ class Tries:
 
     def take(self, name: str, address: str) -> None:
         """Take a try before the password is judged, or raise the problem that says when there will be one."""
-        now, name = self._clock(), name.casefold()
+        now, name = self._clock(), _folded(name)
         wait = max(self._names.wait(name, now), self._addresses.wait(address, now))
         if wait > 0:
             raise too_many(math.ceil(wait), "too many attempts to sign in; nothing was tried this time")
@@ -35,8 +36,12 @@ class Tries:
     def give_back(self, name: str, address: str) -> None:
         """Let a try that succeeded count for nothing."""
         now = self._clock()
-        self._names.add(name.casefold(), 1, now)
+        self._names.add(_folded(name), 1, now)
         self._addresses.add(address, 1, now)
+
+
+def _folded(name: str) -> str:
+    return name.casefold()[:NAME_CHARACTERS_MAX]
 
 
 class _Buckets:

@@ -1,13 +1,15 @@
 """Signing in with a password, showing again who one is, choosing a password, signing out."""
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sojourn.console.http.problems import Problem
+from sojourn.console.identity.accounts import NAME_CHARACTERS_MAX
 from sojourn.console.identity.acts import DONE, Doer, doer, refused, write_act
 from sojourn.console.identity.passwords import Passwords, weakness
 from sojourn.console.identity.rates import Tries
 from sojourn.console.identity.sign_ins import begin, end, end_all
+from sojourn.console.site.access import signed_out
 from sojourn.console.site.principal import PLATFORM, Principal
 from sojourn.console.site.site import Connection, Site
 
@@ -17,6 +19,11 @@ _FIND: Final = """
     SELECT tenant, account_id, name, password_hash, password_until IS NOT NULL,
         disabled_at IS NULL AND coalesce(password_until > %(now)s, true)
     FROM account WHERE lower(name) = lower(%(name)s)
+"""
+# Judging a password takes a while, in which the account may be disabled or get another one: that comes before this, or
+# waits for it and ends what it began.
+_HOLD: Final = """
+    SELECT FROM account WHERE account_id = %s AND password_hash = %s AND disabled_at IS NULL FOR UPDATE
 """
 
 
@@ -46,15 +53,13 @@ class SigningIn:
     async def sign_in(self, name: str, password: str, browser: Browser) -> SignedIn | None:
         """Begin a sign-in that has nothing of the one before; None, without a reason, for a wrong name or password."""
         self._tries.take(name, browser.origin)
-        async with self._site.gatekeeper() as connection:
-            cursor = await connection.execute(_FIND, {"name": name, "now": self._site.now()})
-            row = await cursor.fetchone()
+        row = await self._found(name)
         tenant, account_id, known, kept, has_to_choose, is_good = row or (PLATFORM, None, UNKNOWN, None, False, False)
         is_right = await self._passwords.verify(kept, password)
         now = self._site.now()
         async with self._site.console(tenant) as connection:
             secret = None
-            if is_right and is_good and account_id is not None:
+            if is_right and is_good and await _holds(connection, account_id, kept):
                 secret = await begin(connection, tenant, account_id, browser.origin, browser.agent, now)
                 await connection.execute(
                     "UPDATE account SET last_sign_in_at = %s WHERE account_id = %s", [now, account_id]
@@ -82,11 +87,13 @@ class SigningIn:
 
     async def confirm(self, principal: Principal, password: str, browser: Browser) -> str | None:
         """Begin a new sign-in in place of this one, and return its cookie; None for a wrong password."""
-        if not await self._is_own(principal, password, browser):
+        own = await self._own(principal, password, browser)
+        if own is None:
             await self._note(principal, "confirm", refused("wrong password"))
             return None
         now = self._site.now()
         async with self._site.console(principal.home) as connection:
+            await self._hold(connection, principal, own)
             secret = await self._begin_anew(connection, principal, browser)
             await write_act(connection, principal.home, doer(principal), "confirm", principal.actor, DONE, now)
         return secret
@@ -94,17 +101,19 @@ class SigningIn:
     async def choose(self, principal: Principal, password: str, new: str, browser: Browser) -> str:
         """Keep a new password, end all other sign-ins, and return the cookie of a new one.
 
-        Raises the problem that the password is wrong, or that the new one is too weak.
+        Raises the problem that the password is wrong, or that the new one is too weak, or that this sign-in has ended.
         """
         weak = weakness(new, principal.actor) or ("the new password is the old one" if new == password else None)
         if weak is not None:
             raise Problem(400, "weak-password", "choose another password", weak)
-        if not await self._is_own(principal, password, browser):
+        own = await self._own(principal, password, browser)
+        if own is None:
             await self._note(principal, "user.choose_password", refused("wrong password"))
             raise Problem(403, "wrong-password", "the password is wrong", "it is the one that you signed in with")
         kept = await self._passwords.hash(new)
         now = self._site.now()
         async with self._site.console(principal.home) as connection:
+            await self._hold(connection, principal, own)
             await connection.execute(
                 "UPDATE account SET password_hash = %s, password_until = NULL WHERE account_id = %s",
                 [kept, principal.account_id],
@@ -120,12 +129,29 @@ class SigningIn:
         """Tell whether somebody has a password here, and does not sign in elsewhere."""
         return await self._kept(principal) is not None
 
-    async def _is_own(self, principal: Principal, password: str, browser: Browser) -> bool:
+    async def _found(self, name: str) -> tuple[Any, ...] | None:
+        """Return the account of a name, unless nobody can have it: one that is too long, or what no letters are."""
+        if len(name) > NAME_CHARACTERS_MAX or not name.isascii() or not name.isprintable():
+            return None
+        async with self._site.gatekeeper() as connection:
+            cursor = await connection.execute(_FIND, {"name": name, "now": self._site.now()})
+            return await cursor.fetchone()
+
+    async def _own(self, principal: Principal, password: str, browser: Browser) -> str | None:
+        """Return what is kept of somebody's password if this is it."""
         self._tries.take(principal.actor, browser.origin)
-        if not await self._passwords.verify(await self._kept(principal), password):
-            return False
+        kept = await self._kept(principal)
+        if not await self._passwords.verify(kept, password):
+            return None
         self._tries.give_back(principal.actor, browser.origin)
-        return True
+        return kept
+
+    async def _hold(self, connection: Connection, principal: Principal, kept: str) -> None:
+        """End the sign-in, for another in its place; raises the problem that something else ended it meanwhile."""
+        assert principal.sign_in_id is not None
+        is_held = await _holds(connection, principal.account_id, kept)
+        if not (is_held and await end(connection, principal.sign_in_id, self._site.now())):
+            raise signed_out()
 
     async def _kept(self, principal: Principal) -> str | None:
         async with self._site.gatekeeper() as connection:
@@ -137,9 +163,7 @@ class SigningIn:
         return None if row is None else row[0]
 
     async def _begin_anew(self, connection: Connection, principal: Principal, browser: Browser) -> str:
-        assert principal.sign_in_id is not None
         now = self._site.now()
-        await end(connection, principal.sign_in_id, now)
         return await begin(connection, principal.home, _account(principal), browser.origin, browser.agent, now)
 
     async def _note(self, principal: Principal, action: str, result: str) -> None:
@@ -147,6 +171,11 @@ class SigningIn:
             await write_act(
                 connection, principal.home, doer(principal), action, principal.actor, result, self._site.now()
             )
+
+
+async def _holds(connection: Connection, account_id: UUID | None, kept: str | None) -> bool:
+    """Tell whether this is still kept of the password, and let nobody change that up to the end of the transaction."""
+    return (await connection.execute(_HOLD, [account_id, kept])).rowcount == 1
 
 
 def _account(principal: Principal) -> UUID:
