@@ -82,9 +82,9 @@ async def test_what_can_be_no_token_is_refused_and_makes_none(
 
     answer = await admin.post("/v1/tokens", json=asked(**changes))
 
-    assert answer.status_code == 400
+    assert answer.status_code == (409 if said == "within a year" else 400)
     assert said in answer.text
-    assert (await admin.get("/v1/tokens")).json() == {"tokens": []}
+    assert (await admin.get("/v1/tokens")).json()["tokens"] == []
 
 
 async def test_a_token_allows_no_more_than_who_makes_it_may_do(site: Console) -> None:

@@ -7,11 +7,9 @@ from types import MappingProxyType
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.router import Router
 
-from sojourn.console.api.admin_actions import admin_action_handlers
-from sojourn.console.api.handlers import api_handlers, described, openapi
-from sojourn.console.api.stream import stream_handlers
-from sojourn.console.api.tokens import token_handlers
-from sojourn.console.api.users import user_handlers
+from sojourn.console.api.document import openapi
+from sojourn.console.api.handlers import api_handlers, api_router
+from sojourn.console.api.options import option_handlers
 from sojourn.console.http.commands import command_handlers
 from sojourn.console.http.events import event_handler
 from sojourn.console.http.gateway import Gateway
@@ -48,20 +46,16 @@ def served(
     pages = Pages(site)
     gate = Gate(site, settings)
     hub = Hub(site)
-    own = site_router(
-        gate,
-        [
-            *api_handlers(site),
-            *stream_handlers(hub, gate),
-            *page_handlers(pages),
-            *described(_identity_handlers(pages, gate)),
-        ],
-    )
+    passwords = Passwords()
+    accounts = Accounts(site, passwords)
+    operations = api_handlers(site, gate, hub, accounts)
+    shown = [*page_handlers(pages), *_identity_handlers(pages, gate, passwords, accounts)]
+    own = site_router(gate, [api_router(operations), *option_handlers(shown), *shown])
     beside: list[BaseRouteHandler] = [*others]
     if gateway is not None:
         beside += [event_handler(gateway), *command_handlers(gateway)]
     beneath = Router("/", route_handlers=beside, include_in_schema=False)
-    app = site_app([own, beneath], openapi(), problem_handlers(pages))
+    app = site_app([own, beneath], openapi(operations), problem_handlers(pages))
 
     def stop() -> None:
         hub.stop()
@@ -71,18 +65,14 @@ def served(
     return stopping_server(app, stop, [hub.aclose, site.close, *([] if gateway is None else [gateway.close])])
 
 
-def _identity_handlers(pages: Pages, gate: Gate) -> list[BaseRouteHandler]:
-    """Return the handlers about who somebody is, and who did what."""
-    passwords = Passwords()
-    signing_in, accounts = SigningIn(pages.site, passwords), Accounts(pages.site, passwords)
+def _identity_handlers(pages: Pages, gate: Gate, passwords: Passwords, accounts: Accounts) -> list[BaseRouteHandler]:
+    """Return the handlers of the pages about who somebody is, and who did what."""
+    signing_in = SigningIn(pages.site, passwords)
     oidc = gate.settings.oidc
     other = None if oidc is None else OtherSignIn(pages.site, oidc)
     return [
         *sign_in_handlers(pages, gate, signing_in, other),
         *own_account_handlers(pages, gate, signing_in),
-        *user_handlers(pages.site, accounts),
-        *token_handlers(pages.site),
-        *admin_action_handlers(pages.site),
         *user_page_handlers(pages, accounts),
         *token_page_handlers(pages),
         *audit_page_handlers(pages),

@@ -7,12 +7,13 @@ from uuid import UUID
 
 from litestar import Response, get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Body, FromPath, HeaderParameter
+from litestar.params import Body, FromPath
 from msgspec import Meta, Struct
 
 from sojourn.console.api.paging import AnyRequest, Paged, link_header
-from sojourn.console.api.parameters import PAGE_ROWS, Cursor, Limit, contradiction
-from sojourn.console.http.problems import Problem
+from sojourn.console.api.parameters import PAGE_ROWS, Cursor, Key, Limit
+from sojourn.console.api.problems import CONFIRMED
+from sojourn.console.http.problems import Problem, contradiction
 from sojourn.console.site.access import Who, needs, require_confirmed
 from sojourn.console.site.principal import Principal
 from sojourn.console.site.site import Site
@@ -22,7 +23,6 @@ from sojourn.projections.read_requests import Followed, Request, find_request, f
 from sojourn.projections.requests import (
     EXPIRES_SECONDS_DEFAULT,
     EXPIRES_SECONDS_MAX,
-    KEY_CHARACTERS_MAX,
     SESSIONS_MAX,
     Answer,
     Asked,
@@ -38,37 +38,13 @@ MANY: Final = 5  # sessions that a person ends at once without showing again who
 
 _TAGS: Final = ["disconnects"]
 
-_ID_PATTERN: Final = r"^[^\x00-\x1f\x7f-\x9f]+$"  # what events may name
-
-SessionId = Annotated[str, Meta(min_length=1, max_length=ID_CHARACTERS_MAX, pattern=_ID_PATTERN)]
+# What events may name; before the end of a line, `$` alone would match, too.
+SessionId = Annotated[str, Meta(min_length=1, max_length=ID_CHARACTERS_MAX, pattern=r"^[^\x00-\x1f\x7f-\x9f]+(?!\n)$")]
 SessionIds = Annotated[
     list[SessionId],
-    Meta(
-        min_length=1,
-        max_length=SESSIONS_MAX,
-        # The framework describes what a list holds by its type alone.
-        extra_json_schema={
-            "extra": {
-                "items": {
-                    "type": "string",
-                    "minLength": 1,
-                    "maxLength": ID_CHARACTERS_MAX,
-                    "pattern": _ID_PATTERN,
-                }
-            }
-        },
-    ),
+    Meta(min_length=1, max_length=SESSIONS_MAX, examples=[["s-1", "s-2"]]),
 ]
 Said = Annotated[str, Meta(min_length=1, max_length=TEXT_CHARACTERS_MAX, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$")]
-Key = Annotated[
-    str | None,
-    HeaderParameter(
-        name="Idempotency-Key",
-        min_length=1,
-        max_length=KEY_CHARACTERS_MAX,
-        description="A repeat under the same key changes nothing, and answers as the first did.",
-    ),
-]
 
 
 class DisconnectRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,7 +55,7 @@ class DisconnectRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     session_ids: SessionIds
-    reason: Said
+    reason: Annotated[Said, Meta(examples=["The machines are updated"])]
     kind: CommandKind = "disconnect"
     message: Said | None = None
     dry_run: bool = False
@@ -164,13 +140,15 @@ def disconnect_handlers(site: Site) -> list[HTTPRouteHandler]:
         tags=_TAGS,
         summary="Ask the brokers to end sessions",
         status_code=200,
+        responses=CONFIRMED,
     )
     async def request(
         principal: Who, data: Annotated[DisconnectRequest, Body()], idempotency_key: Key = None
     ) -> TriedAnswer:
         """Ask to disconnect sessions, to log their users off, or to show a message in them; not every broker can all.
 
-        Each session has its own result: `requested`, which is not done yet, or `refused` and why.
+        Each session has its own result: `requested`, which is not done yet, or `refused` and why. A person who ends
+        more than five at once shows again who they are; see 403.
         """
         return await _request(site, principal, data, idempotency_key)
 

@@ -1,35 +1,41 @@
 """`/v1/export-schedules`: exports that are asked for whenever a day, week or month is over."""
 
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Annotated, Any, Final
 from uuid import UUID
 
 from litestar import Response, delete, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import Body, FromPath
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from sojourn.console.jobs.asking import Timing, begin_schedule, stop_schedule
-from sojourn.console.jobs.orders import order_of
-from sojourn.console.jobs.periods import Every
+from sojourn.console.api.filters import Destination, ScheduledFilter
+from sojourn.console.jobs.asking import NAME_CHARACTERS_MAX, Timing, begin_schedule, stop_schedule
+from sojourn.console.jobs.orders import Order, order_of
+from sojourn.console.jobs.periods import TIME_OF_DAY, Every
 from sojourn.console.jobs.schedules import Schedule, list_schedules
 from sojourn.console.site.access import Who, needs
+from sojourn.console.site.names import READABLE_PATTERN
 from sojourn.console.site.site import Site
 from sojourn.exporters.dataset import FileFormat
 
 _TAGS: Final = ["exports"]
 
+# What stands in `extra_json_schema` is for readers; `begin_schedule` judges it, with its own words.
+_NAME: Final = {"pattern": READABLE_PATTERN, "maxLength": NAME_CHARACTERS_MAX}
+_TIME: Final = {"pattern": f"^(?:{TIME_OF_DAY.pattern})$"}
+
 
 class ScheduleRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """The history of the day, week or month before, at a time of day of the tenant's zone, as 06:30."""
 
-    name: str
+    name: Annotated[str, Meta(extra_json_schema=_NAME, examples=["daily"])]
     every: Every
-    time_of_day: str
+    time_of_day: Annotated[str, Meta(extra_json_schema=_TIME, examples=["06:30"])]
     format: FileFormat
-    filter: dict[str, Any] = {}
+    filter: ScheduledFilter = ScheduledFilter()
     neutralised: bool | None = None
-    destination: str | None = None
+    destination: Destination | None = None
 
 
 class ScheduleAnswer(Struct, frozen=True):
@@ -65,11 +71,13 @@ def schedule_handlers(site: Site) -> list[HTTPRouteHandler]:
         summary="Export whenever a day, week or month is over",
     )
     async def create(principal: Who, data: Annotated[ScheduleRequest, Body()]) -> Response[ScheduleAnswer]:
+        """Begin with the period that is over next; a schedule goes on until somebody ends it."""
         timing = Timing(data.name, data.every, data.time_of_day)
 
-        def make(_: Any) -> Any:
+        def make(_: tzinfo) -> Order:
+            filters = data.filter.made()
             return order_of(
-                "history", data.format, data.filter, data.destination, site.destinations, neutralised=data.neutralised
+                "history", data.format, filters, data.destination, site.destinations, neutralised=data.neutralised
             )
 
         schedule_id = await begin_schedule(site, principal, timing, make)
@@ -86,6 +94,7 @@ def schedule_handlers(site: Site) -> list[HTTPRouteHandler]:
         summary="The schedules that go on",
     )
     async def list_(principal: Who) -> SchedulesAnswer:
+        """List the schedules of the tenant; there are fifty at most."""
         async with site.console(principal.tenant) as connection:
             found = await list_schedules(connection, principal.tenant)
         return SchedulesAnswer([_shown(schedule) for schedule in found])
@@ -98,6 +107,7 @@ def schedule_handlers(site: Site) -> list[HTTPRouteHandler]:
         summary="Export no more by a schedule; its exports stay",
     )
     async def end(principal: Who, schedule_id: FromPath[UUID]) -> None:
+        """End a schedule; the exports that it asked for stay, and those under way go on."""
         await stop_schedule(site, principal, schedule_id)
 
     return [create, list_, end]

@@ -1,47 +1,68 @@
 """`/v1/exports`: exports of any size as jobs, which one asks for, watches, cancels and takes the files of."""
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Annotated, Any, Final
 from uuid import UUID
 
 from litestar import Response, get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Body, FromPath, QueryParameter
+from litestar.params import Body, FromPath, PathParameter
 from litestar.response import Stream
 from msgspec import Struct
 
+from sojourn.console.api.filters import Destination, EndedFilter, OpenFilter
+from sojourn.console.api.paging import Paged, link_header
+from sojourn.console.api.parameters import PAGE_ROWS, Cursor, Key, Limit
+from sojourn.console.api.problems import answers
 from sojourn.console.jobs.asking import ask, cancel, done_job, no_such_export
 from sojourn.console.jobs.downloads import AnyRequest, answer, archive_of, file_of, is_from_start
-from sojourn.console.jobs.orders import order_of
-from sojourn.console.jobs.store import Job, Place, list_jobs, load_job
+from sojourn.console.jobs.orders import Order, order_of
+from sojourn.console.jobs.store import Job, JobState, jobs_page, load_job
 from sojourn.console.site.access import Who, needs
 from sojourn.console.site.site import Site
 from sojourn.exporters.columns import Dataset
 from sojourn.exporters.dataset import FileFormat, Manifest
 
-PAGE_ROWS_MAX: Final = 200  # 100 kB; a tenant has some jobs a day
-PAGE_ROWS: Final = 50  # a screen or two
-
 _TAGS: Final = ["exports"]
-_ABOUT: Final = "exports"  # what a cursor continues
+
+_DONE: Final = answers(
+    {
+        409: "The export has no files yet, or none at all, or they are on another console's machine.",
+        410: "The files were kept for a week.",
+    }
+)
+_TAKEN: Final = {**_DONE, **answers({416: "There are no such bytes; `Content-Range` says how many there are."})}
+
+Number = Annotated[int, PathParameter(ge=1, description="Its place in the manifest, from 1 on.")]
 
 
-class ExportRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which list, which of its rows, as what, and where to; `neutralised` is for CSV, where it is the default."""
+class CurrentExport(Struct, frozen=True, forbid_unknown_fields=True, tag_field="dataset", tag="current"):
+    """The open sessions, as what, and where to; `neutralised` is for CSV, where it is the default."""
 
-    dataset: Dataset
     format: FileFormat
-    filter: dict[str, Any] = {}
+    filter: OpenFilter = OpenFilter()
     neutralised: bool | None = None
-    destination: str | None = None
+    destination: Destination | None = None
+
+
+class HistoryExport(Struct, frozen=True, forbid_unknown_fields=True, tag_field="dataset", tag="history"):
+    """The ended sessions, as what, and where to; `neutralised` is for CSV, where it is the default."""
+
+    format: FileFormat
+    filter: EndedFilter = EndedFilter()
+    neutralised: bool | None = None
+    destination: Destination | None = None
+
+
+ExportRequest = CurrentExport | HistoryExport
 
 
 class ExportAnswer(Struct, frozen=True):
     """An export and how far it is; `fraction` is none where nobody knows, and 1 when the files are there."""
 
     job_id: UUID
-    state: str
+    state: JobState
     dataset: Dataset
     format: FileFormat
     neutralised: bool
@@ -64,14 +85,14 @@ class ExportAnswer(Struct, frozen=True):
 
 
 class ExportsAnswer(Struct, frozen=True):
-    """A page of exports, the newest first; `next_cursor` goes on with older ones."""
+    """A page of exports, the newest first."""
 
     exports: list[ExportAnswer]
-    next_cursor: str | None
+    next: str | None
+    previous: str | None
 
 
-def shown(job: Job) -> ExportAnswer:
-    """Return a job as the API tells of it."""
+def _shown(job: Job) -> ExportAnswer:
     manifest = None if job.manifest is None else job.written()
     return ExportAnswer(
         job_id=job.job_id,
@@ -110,22 +131,19 @@ def export_handlers(site: Site) -> list[HTTPRouteHandler]:
         status_code=202,
     )
     async def create(
-        request: AnyRequest, principal: Who, data: Annotated[ExportRequest, Body()]
+        principal: Who, data: Annotated[ExportRequest, Body()], idempotency_key: Key = None
     ) -> Response[ExportAnswer]:
-        """Rows of a list as files, as of one instant, whole however many there are; `Idempotency-Key` is honoured."""
+        """Ask for rows of a list as files, as of one instant, whole however many there are."""
 
-        def make(_: Any) -> Any:
+        def make(_: tzinfo) -> Order:
+            listed: Dataset = "current" if isinstance(data, CurrentExport) else "history"
+            filters = data.filter.made()
             return order_of(
-                data.dataset,
-                data.format,
-                data.filter,
-                data.destination,
-                site.destinations,
-                neutralised=data.neutralised,
+                listed, data.format, filters, data.destination, site.destinations, neutralised=data.neutralised
             )
 
-        job = await ask(site, principal, make, request.headers.get("idempotency-key"))
-        return Response(shown(job), headers={"Location": f"/v1/exports/{job.job_id}"})
+        job = await ask(site, principal, make, idempotency_key)
+        return Response(_shown(job), headers={"Location": f"/v1/exports/{job.job_id}"})
 
     @post(
         "/v1/exports/{job_id:uuid}/cancel",
@@ -136,7 +154,8 @@ def export_handlers(site: Site) -> list[HTTPRouteHandler]:
         status_code=200,
     )
     async def cancel_(principal: Who, job_id: FromPath[UUID]) -> ExportAnswer:
-        return shown(await cancel(site, principal, job_id))
+        """Stop an export with the batch in hand, and leave nothing of it."""
+        return _shown(await cancel(site, principal, job_id))
 
     return [create, cancel_, *_job_handlers(site), *_file_handlers(site)]
 
@@ -150,18 +169,16 @@ def _job_handlers(site: Site) -> list[HTTPRouteHandler]:
         summary="The exports, the newest first",
     )
     async def list_(
-        principal: Who,
-        limit: Annotated[int, QueryParameter(ge=1, le=PAGE_ROWS_MAX)] = PAGE_ROWS,
-        cursor: Annotated[str | None, QueryParameter()] = None,
-    ) -> ExportsAnswer:
-        cursors = await site.cursors()
-        tenant = principal.tenant
-        before = None if cursor is None else cursors.open(tenant, _ABOUT, cursor, Place)
-        async with site.console(tenant) as connection:
-            jobs = await list_jobs(connection, tenant, before, limit + 1)
-        last = jobs[limit - 1] if len(jobs) > limit else None
-        on = None if last is None else cursors.seal(tenant, _ABOUT, Place(last.requested_at, last.job_id))
-        return ExportsAnswer([shown(job) for job in jobs[:limit]], on)
+        request: AnyRequest, principal: Who, limit: Limit = PAGE_ROWS, cursor: Cursor = None
+    ) -> Response[ExportsAnswer]:
+        """List the exports of the tenant, also those that failed, were cancelled, or whose files are gone."""
+        paged = Paged(await site.cursors(), principal.tenant, ["exports"])
+        place = paged.place(cursor)
+        async with site.console(principal.tenant) as connection:
+            page = await jobs_page(connection, principal.tenant, place, limit)
+        beside = paged.beside(page)
+        answer = ExportsAnswer([_shown(Job(**row)) for row in page.rows], beside["next"], beside["previous"])
+        return Response(answer, headers=link_header(request, beside))
 
     @get(
         "/v1/exports/{job_id:uuid}",
@@ -171,11 +188,12 @@ def _job_handlers(site: Site) -> list[HTTPRouteHandler]:
         summary="One export, and how far it is",
     )
     async def one(principal: Who, job_id: FromPath[UUID]) -> ExportAnswer:
+        """Show whether an export waits, runs or has ended, how far it is, and why it failed if it did."""
         async with site.console(principal.tenant) as connection:
             job = await load_job(connection, principal.tenant, job_id)
         if job is None:
             raise no_such_export()
-        return shown(job)
+        return _shown(job)
 
     return [list_, one]
 
@@ -187,8 +205,10 @@ def _file_handlers(site: Site) -> list[HTTPRouteHandler]:
         operation_id="getExportManifest",
         tags=_TAGS,
         summary="What the files hold: rows, bytes, SHA-256, positions, filter",
+        responses=_DONE,
     )
     async def manifest(principal: Who, job_id: FromPath[UUID]) -> Manifest:
+        """Show what an export that is done wrote, and as of when."""
         return (await done_job(site, principal, job_id, None)).written()
 
     @get(
@@ -197,8 +217,11 @@ def _file_handlers(site: Site) -> list[HTTPRouteHandler]:
         operation_id="getExportFile",
         tags=_TAGS,
         summary="A file, by its place in the manifest, from 1 on; takes Range and If-Range",
+        media_type="*/*",
+        responses=_TAKEN,
     )
-    async def file(request: AnyRequest, principal: Who, job_id: FromPath[UUID], number: FromPath[int]) -> Stream:
+    async def file(request: AnyRequest, principal: Who, job_id: FromPath[UUID], number: Number) -> Stream:
+        """Take a file; with `Range` (206) from where a download was cut off, whose `ETag` goes into `If-Range`."""
         taken = f"file {number}" if is_from_start(request) else None
         job = await done_job(site, principal, job_id, taken)
         return answer(request, await asyncio.to_thread(file_of, site.data_dir, job, number))
@@ -209,8 +232,11 @@ def _file_handlers(site: Site) -> list[HTTPRouteHandler]:
         operation_id="getExportArchive",
         tags=_TAGS,
         summary="All files in one .zip; takes Range and If-Range",
+        media_type="application/zip",
+        responses=_TAKEN,
     )
     async def archive(request: AnyRequest, principal: Who, job_id: FromPath[UUID]) -> Stream:
+        """Take all files, the same bytes every time; with `Range` (206) from where a download was cut off."""
         job = await done_job(site, principal, job_id, "archive" if is_from_start(request) else None)
         return answer(request, await asyncio.to_thread(archive_of, site.data_dir, job))
 

@@ -1,7 +1,7 @@
 """`/v1/history`: the sessions that have ended."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from litestar import Response, get
@@ -9,18 +9,16 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery
 from msgspec import Struct
 
+from sojourn.console.api.filters import EndReason, Outcome
 from sojourn.console.api.paging import AnyRequest, Paged, link_header
-from sojourn.console.api.parameters import PAGE_ROWS, Cursor, FilterText, From, Limit, To, range_of
+from sojourn.console.api.parameters import PAGE_ROWS, Broker, Cursor, Desktop, From, Limit, Search, To, User, range_of
 from sojourn.console.api.sessions import Count
 from sojourn.console.site.access import Who, needs
 from sojourn.console.site.site import Site
-from sojourn.events.fields import Access, Reason, TerminalType
+from sojourn.events.fields import Access, TerminalType
 from sojourn.projections.counts import matching
 from sojourn.projections.listing import Direction, HistoryOrder, history_page
 from sojourn.projections.read import HistoryFilter
-
-Outcome = Literal["normal", "abnormal"]
-EndReason = Reason | Literal["lost"]
 
 
 class EndedSession(Struct, frozen=True):
@@ -74,16 +72,16 @@ def history_handlers(site: Site) -> list[HTTPRouteHandler]:
         request: AnyRequest,
         principal: Who,
         *,
-        user: FilterText = None,
-        desktop: FilterText = None,
+        user: User = None,
+        desktop: Desktop = None,
         outcome: FromQuery[Outcome | None] = None,
         from_: From = None,
         to: To = None,
         terminal: FromQuery[TerminalType | None] = None,
         access: FromQuery[Access | None] = None,
         reason: FromQuery[EndReason | None] = None,
-        broker: FilterText = None,
-        search: FilterText = None,
+        broker: Broker = None,
+        search: Search = None,
         order: FromQuery[HistoryOrder] = "logout_at",
         direction: FromQuery[Direction] = "descending",
         limit: Limit = PAGE_ROWS,

@@ -1,7 +1,7 @@
 """`/v1/sessions`: who is connected now, one session, and what happened to it."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Response, get
@@ -9,8 +9,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, QueryParameter
 from msgspec import Struct
 
+from sojourn.console.api.filters import State
 from sojourn.console.api.paging import AnyRequest, Paged, link_header
-from sojourn.console.api.parameters import PAGE_ROWS, Cursor, FilterText, From, Limit, To, range_of
+from sojourn.console.api.parameters import PAGE_ROWS, Broker, Cursor, Desktop, From, Limit, Search, To, User, range_of
 from sojourn.console.http.problems import Problem
 from sojourn.console.site.access import Who, needs
 from sojourn.console.site.site import Site
@@ -22,7 +23,6 @@ from sojourn.projections.timeline import Entry, session_detail, timeline
 
 _TAGS: Final = ["sessions"]
 
-State = Literal["active", "lost", "unconfirmed"]
 WithState = Annotated[State | None, QueryParameter(name="state")]  # the name itself is the framework's
 
 
@@ -130,13 +130,13 @@ def session_handlers(site: Site) -> list[HTTPRouteHandler]:
         request: AnyRequest,
         principal: Who,
         *,
-        user: FilterText = None,
-        desktop: FilterText = None,
+        user: User = None,
+        desktop: Desktop = None,
         terminal: FromQuery[TerminalType | None] = None,
         access: FromQuery[Access | None] = None,
-        broker: FilterText = None,
+        broker: Broker = None,
         state_: WithState = None,
-        search: FilterText = None,
+        search: Search = None,
         from_: From = None,
         to: To = None,
         order: FromQuery[CurrentOrder] = "login_at",

@@ -1,37 +1,53 @@
 """`/v1/users`: who may use the console of a tenant, and with which roles."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, get, patch, post
+from litestar import Response, get, patch, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import Body, FromPath
-from litestar.types import ExceptionHandlersMap
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from sojourn.console.api.parameters import HANDLERS
-from sojourn.console.identity.accounts import Account, Accounts, New, Refused, giver_of, list_accounts, refusal_problem
+from sojourn.console.api.paging import AnyRequest, Paged, link_header
+from sojourn.console.api.parameters import PAGE_ROWS, Cursor, Limit
+from sojourn.console.api.problems import CONFIRMED
+from sojourn.console.identity.accounts import (
+    DISPLAY_CHARACTERS_MAX,
+    NAME,
+    NAME_CHARACTERS_MAX,
+    Account,
+    Accounts,
+    New,
+    accounts_page,
+    giver_of,
+)
 from sojourn.console.site.access import Who, needs, require_confirmed
+from sojourn.console.site.names import READABLE_PATTERN
 from sojourn.console.site.principal import PLATFORM, Principal, Role
 from sojourn.console.site.site import Site
 
 _TAGS: Final = ["users"]
 
+# What stands in `extra_json_schema` is for readers; `Accounts` judges it, with its own words.
+_NAME: Final = {"pattern": f"^{NAME.pattern}$", "maxLength": NAME_CHARACTERS_MAX}
+_SHOWN: Final = {"pattern": READABLE_PATTERN, "maxLength": DISPLAY_CHARACTERS_MAX}
+Roles = Annotated[list[Role], Meta(extra_json_schema={"minItems": 1}, examples=[["viewer"]])]
+
 
 class UserRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """Somebody who is to use the console."""
 
-    name: str
-    roles: list[Role]
-    display_name: str | None = None
+    name: Annotated[str, Meta(extra_json_schema=_NAME, examples=["ada"])]
+    roles: Roles
+    display_name: Annotated[str, Meta(extra_json_schema=_SHOWN)] | None = None
 
 
 class RolesRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """The roles that somebody is to have."""
 
-    roles: list[Role]
+    roles: Roles
 
 
 class UserAnswer(Struct, frozen=True):
@@ -56,9 +72,11 @@ class NewUserAnswer(UserAnswer, frozen=True):
 
 
 class UsersAnswer(Struct, frozen=True):
-    """All who may use the console of the tenant, by name."""
+    """A page of those who may use the console of the tenant, by name."""
 
     users: list[UserAnswer]
+    next: str | None
+    previous: str | None
 
 
 async def known_tenant(site: Site, principal: Principal) -> str:
@@ -69,32 +87,41 @@ async def known_tenant(site: Site, principal: Principal) -> str:
     return principal.tenant
 
 
-def _refused(_: Request[Any, Any, Any], refusal: Refused) -> Response[bytes]:
-    return refusal_problem(refusal).response()
-
-
-ANSWERS: Final[ExceptionHandlersMap] = {**HANDLERS, Refused: _refused}
-
-
 def user_handlers(site: Site, accounts: Accounts) -> list[HTTPRouteHandler]:
     """Return the handlers about users."""
 
     @get(
-        "/v1/users", opt=needs("administer"), operation_id="listUsers", tags=_TAGS, summary="Who may use the console",
-        exception_handlers=ANSWERS,
-    )  # fmt: skip
-    async def list_(principal: Who) -> UsersAnswer:
-        async with site.console(await known_tenant(site, principal)) as connection:
-            return UsersAnswer([shown(one) for one in await list_accounts(connection)])
+        "/v1/users",
+        opt=needs("administer"),
+        operation_id="listUsers",
+        tags=_TAGS,
+        summary="Who may use the console",
+    )
+    async def list_(
+        request: AnyRequest, principal: Who, limit: Limit = PAGE_ROWS, cursor: Cursor = None
+    ) -> Response[UsersAnswer]:
+        """List the accounts of the tenant by name, also those that were disabled."""
+        tenant = await known_tenant(site, principal)
+        paged = Paged(await site.cursors(), tenant, ["users"])
+        place = paged.place(cursor)
+        async with site.console(tenant) as connection:
+            page = await accounts_page(connection, place, limit)
+        beside = paged.beside(page)
+        answer = UsersAnswer(msgspec.convert(page.rows, list[UserAnswer]), beside["next"], beside["previous"])
+        return Response(answer, headers=link_header(request, beside))
 
     @post(
-        "/v1/users", opt=needs("administer"), operation_id="createUser", tags=_TAGS, summary="Let somebody in",
-        exception_handlers=ANSWERS,
-    )  # fmt: skip
+        "/v1/users",
+        opt=needs("administer"),
+        operation_id="createUser",
+        tags=_TAGS,
+        summary="Let somebody in",
+        responses=CONFIRMED,
+    )
     async def create(principal: Who, data: Annotated[UserRequest, Body()]) -> NewUserAnswer:
         """Make an account in the tenant; nobody gives a role that allows more than their own."""
         require_confirmed(principal, site.now())
-        new = New(data.name, data.display_name or data.name, data.roles)
+        new = New(data.name, data.name if data.display_name is None else data.display_name, data.roles)
         made, password = await accounts.add(await known_tenant(site, principal), new, giver_of(principal))
         return NewUserAnswer(**msgspec.structs.asdict(made), password=password)
 
@@ -103,35 +130,55 @@ def user_handlers(site: Site, accounts: Accounts) -> list[HTTPRouteHandler]:
 
 def _one_handlers(site: Site, accounts: Accounts) -> list[HTTPRouteHandler]:
     @patch(
-        "/v1/users/{account_id:uuid}", opt=needs("administer"), operation_id="updateUser", tags=_TAGS,
-        summary="Give somebody other roles", exception_handlers=ANSWERS,
-    )  # fmt: skip
+        "/v1/users/{account_id:uuid}",
+        opt=needs("administer"),
+        operation_id="updateUser",
+        tags=_TAGS,
+        summary="Give somebody other roles",
+        responses=CONFIRMED,
+    )
     async def set_roles(
         principal: Who, account_id: FromPath[UUID], data: Annotated[RolesRequest, Body()]
     ) -> UserAnswer:
+        """Give an account these roles in the place of those that it has; they hold from its next request on."""
         require_confirmed(principal, site.now())
-        return shown(await accounts.set_roles(principal.tenant, account_id, data.roles, giver_of(principal)))
+        return _shown(await accounts.set_roles(principal.tenant, account_id, data.roles, giver_of(principal)))
 
     @post(
-        "/v1/users/{account_id:uuid}/disable", opt=needs("administer"), operation_id="disableUser", tags=_TAGS,
-        summary="Let somebody in no more", status_code=200, exception_handlers=ANSWERS,
-    )  # fmt: skip
+        "/v1/users/{account_id:uuid}/disable",
+        opt=needs("administer"),
+        operation_id="disableUser",
+        tags=_TAGS,
+        summary="Let somebody in no more",
+        status_code=200,
+    )
     async def disable(principal: Who, account_id: FromPath[UUID]) -> UserAnswer:
         """End the sign-ins and the tokens of an account at once."""
-        return shown(await accounts.disable(principal.tenant, account_id, giver_of(principal)))
+        return _shown(await accounts.disable(principal.tenant, account_id, giver_of(principal)))
 
     @post(
-        "/v1/users/{account_id:uuid}/enable", opt=needs("administer"), operation_id="enableUser", tags=_TAGS,
-        summary="Let somebody in again", status_code=200, exception_handlers=ANSWERS,
-    )  # fmt: skip
+        "/v1/users/{account_id:uuid}/enable",
+        opt=needs("administer"),
+        operation_id="enableUser",
+        tags=_TAGS,
+        summary="Let somebody in again",
+        status_code=200,
+        responses=CONFIRMED,
+    )
     async def enable(principal: Who, account_id: FromPath[UUID]) -> UserAnswer:
+        """Let an account be good again, with its password and the tokens that it has."""
         require_confirmed(principal, site.now())
-        return shown(await accounts.enable(principal.tenant, account_id, giver_of(principal)))
+        return _shown(await accounts.enable(principal.tenant, account_id, giver_of(principal)))
 
     @post(
-        "/v1/users/{account_id:uuid}/password", opt=needs("administer"), operation_id="resetPassword", tags=_TAGS,
-        summary="Give somebody a new password", status_code=200, exception_handlers=ANSWERS,
-    )  # fmt: skip
+        "/v1/users/{account_id:uuid}/password",
+        opt=needs("administer"),
+        operation_id="resetPassword",
+        tags=_TAGS,
+        summary="Give somebody a new password",
+        status_code=200,
+        responses=CONFIRMED,
+    )
     async def reset(principal: Who, account_id: FromPath[UUID]) -> NewUserAnswer:
         """End the sign-ins of an account and return a password for its next one, told this once."""
         require_confirmed(principal, site.now())
@@ -141,6 +188,5 @@ def _one_handlers(site: Site, accounts: Accounts) -> list[HTTPRouteHandler]:
     return [set_roles, disable, enable, reset]
 
 
-def shown(one: Account) -> UserAnswer:
-    """Return an account as the API tells of it."""
+def _shown(one: Account) -> UserAnswer:
     return UserAnswer(**msgspec.structs.asdict(one))

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.types import ExceptionHandlersMap
 
 from sojourn.events.errors import SojournError, Unreachable
@@ -65,6 +66,11 @@ def malformed(detail: str) -> Problem:
     return Problem(400, "malformed", "the request cannot be understood", detail)
 
 
+def contradiction(detail: str) -> Problem:
+    """Return the answer to values of which each is good, but not beside the others, or not as things stand."""
+    return Problem(409, "contradiction", "this does not fit together", detail)
+
+
 def _answer(_: Request[Any, Any, Any], problem: Problem) -> Response[bytes]:
     return problem.response()
 
@@ -83,6 +89,8 @@ def _of_framework(_: Request[Any, Any, Any], error: HTTPException) -> Response[b
         case MethodNotAllowedException():
             allow = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
             problem = Problem(405, "method-not-allowed", "this path takes other methods", headers=allow)
+        case RequestEntityTooLarge():
+            problem = Problem(413, "body-too-large", "the body is too large")
         case _ if 400 <= error.status_code < 500:  # noqa: PLR2004 - the client's errors
             problem = malformed("the path, the query or a header cannot be read")
         case _:

@@ -11,15 +11,20 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple, get_args
 from uuid import UUID
 
+import sqlalchemy as sa
 from msgspec import Struct
 
 from sojourn.console.http.problems import Problem
 from sojourn.console.identity.acts import DONE, Doer, doer, refused, write_act
 from sojourn.console.identity.passwords import Passwords, one_time_password
 from sojourn.console.identity.sign_ins import end_all
+from sojourn.console.site.names import is_readable
 from sojourn.console.site.principal import PERMISSIONS, PLATFORM, Permission, Principal, Role, permissions_of
 from sojourn.console.site.site import Connection, Site
 from sojourn.events.errors import SojournError, UsageError
+from sojourn.projections.console_tables import account as accounts
+from sojourn.projections.listing import Page, Place, Unpaged, page_of
+from sojourn.projections.read import by_bytes
 
 NAME_CHARACTERS_MAX: Final = 100  # is read in a table cell; an address for e-mail is mostly shorter
 DISPLAY_CHARACTERS_MAX: Final = 100  # as above
@@ -30,7 +35,7 @@ ROLE_NAMES: Final[Sequence[Role]] = get_args(Role)
 # Two administrators who disable each other at the same time are one after the other, and the second is refused.
 _ONE_AT_A_TIME: Final = "SELECT pg_advisory_xact_lock(hashtext('sojourn.account'), hashtext(%s))"
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*")
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*")
 _COLUMNS: Final = (
     "account_id, tenant, name, display_name, roles, issuer, created_at, created_by, disabled_at, last_sign_in_at"
 )
@@ -42,6 +47,10 @@ class Refused(SojournError):
     def __init__(self, kind: str, why: str) -> None:
         super().__init__(why)
         self.kind, self.why = kind, why
+
+
+class Unfit(UsageError):
+    """this does not fit what there is"""
 
 
 _STATUS: Final = {"no-such-user": 404, "no-such-token": 404, "beyond-own": 403}  # all others: 409, as things stand
@@ -93,14 +102,14 @@ class New(NamedTuple):
 
 def check_new(tenant: str, new: New) -> None:
     """Raise `UsageError` for what no account can be."""
-    if len(new.name) > NAME_CHARACTERS_MAX or not _NAME.fullmatch(new.name):
+    if len(new.name) > NAME_CHARACTERS_MAX or not NAME.fullmatch(new.name):
         rule = (
             f"a name has letters, digits and . _ @ + -, at most {NAME_CHARACTERS_MAX}, and begins with one of the first"
         )
         raise UsageError(f"{rule} two, not: {new.name!r}")
     if not new.display_name.strip() or len(new.display_name) > DISPLAY_CHARACTERS_MAX:
         raise UsageError(f"the name that is shown has 1 to {DISPLAY_CHARACTERS_MAX} characters")
-    if not new.display_name.isprintable():
+    if not is_readable(new.display_name):
         raise UsageError("the name that is shown has no control characters")
     check_roles(tenant, new.roles)
 
@@ -113,9 +122,9 @@ def check_roles(tenant: str, roles: Collection[str]) -> None:
     if not roles:
         raise UsageError("without any role nobody can see anything; disable the account instead")
     if (tenant == PLATFORM) != ("platform_admin" in roles):
-        raise UsageError("platform_admin is the role of who belongs to no tenant, and their only one")
+        raise Unfit("platform_admin is the role of who belongs to no tenant, and their only one")
     if tenant == PLATFORM and set(roles) != {"platform_admin"}:
-        raise UsageError("platform_admin allows everything already; it goes with no other role")
+        raise Unfit("platform_admin allows everything already; it goes with no other role")
 
 
 async def list_accounts(connection: Connection) -> list[Account]:
@@ -124,6 +133,16 @@ async def list_accounts(connection: Connection) -> list[Account]:
         f"SELECT {_COLUMNS} FROM account ORDER BY tenant, lower(name)".encode()  # noqa: S608 - a constant
     )
     return [Account(*row) for row in await cursor.fetchall()]
+
+
+async def accounts_page(connection: Connection, after: Place | None, rows_max: int) -> Page:
+    """Return a page of the accounts that the connection may see, by name."""
+    c = accounts.c
+    names = tuple(Account.__struct_fields__)
+    ties = (by_bytes(sa.cast(c.account_id, sa.Text)), sa.literal(0), sa.literal(0), c.created_at)
+    rows = sa.select(*(c[name] for name in names))
+    listed = Unpaged(rows, names, by_bytes(sa.func.lower(c.name)), ties, is_falling=False)
+    return await page_of(connection, listed, after, rows_max)
 
 
 async def find_account(connection: Connection, account_id: UUID) -> Account | None:

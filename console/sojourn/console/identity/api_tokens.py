@@ -5,19 +5,23 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 
+import sqlalchemy as sa
 from msgspec import Struct
 
-from sojourn.console.identity.accounts import Refused
+from sojourn.console.identity.accounts import Refused, Unfit
 from sojourn.console.identity.acts import DONE, doer, refused, write_act
 from sojourn.console.identity.tokens import new_api_token
 from sojourn.console.site.principal import PERMISSIONS, PLATFORM, Principal
 from sojourn.console.site.site import Connection, Site
 from sojourn.events.errors import UsageError
+from sojourn.projections.console_tables import api_token
+from sojourn.projections.listing import Page, Place, Unpaged, page_of
+from sojourn.projections.read import by_bytes
 
 NAME_CHARACTERS_MAX: Final = 100  # is read in a table cell
 GOOD_MAX: Final = timedelta(days=366)  # what nobody looks at for a year is forgotten
 
-_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
+NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 _COLUMNS: Final = "token_id, name, scopes, created_by, created_at, expires_at, revoked_at, last_used_at"
 
 
@@ -93,6 +97,16 @@ async def list_tokens(connection: Connection) -> list[ApiToken]:
     return [ApiToken(*row) for row in await (await connection.execute(query.encode())).fetchall()]
 
 
+async def tokens_page(connection: Connection, after: Place | None, rows_max: int) -> Page:
+    """Return a page of the tokens of the connection's tenant: those that were not revoked first, each by name."""
+    c = api_token.c
+    names = tuple(ApiToken.__struct_fields__)
+    key = by_bytes(sa.case((c.revoked_at.is_(None), "0"), else_="1") + sa.func.lower(c.name))
+    ties = (by_bytes(c.token_id), sa.literal(0), sa.literal(0), c.created_at)
+    listed = Unpaged(sa.select(*(c[name] for name in names)), names, key, ties, is_falling=False)
+    return await page_of(connection, listed, after, rows_max)
+
+
 async def find_token(connection: Connection, token_id: str) -> ApiToken | None:
     """Return one token of the connection's tenant."""
     query = f"SELECT {_COLUMNS} FROM api_token WHERE token_id = %s"  # noqa: S608 - a constant
@@ -101,13 +115,13 @@ async def find_token(connection: Connection, token_id: str) -> ApiToken | None:
 
 
 def _check(name: str, scopes: Collection[str], expires_at: datetime, now: datetime) -> None:
-    if len(name) > NAME_CHARACTERS_MAX or not _NAME.fullmatch(name):
+    if len(name) > NAME_CHARACTERS_MAX or not NAME.fullmatch(name):
         raise UsageError(f"a token's name has letters, digits and . _ -, at most {NAME_CHARACTERS_MAX}, not: {name!r}")
     unknown = sorted(set(scopes) - PERMISSIONS)
     if unknown or not scopes:
         raise UsageError(f"a scope is one of {', '.join(sorted(PERMISSIONS))}, not: {(unknown or ['none'])[0]!r}")
     if expires_at.tzinfo is None or not now < expires_at <= now + GOOD_MAX:
-        raise UsageError("a token expires within a year, at an instant with its offset, like 2026-12-31T00:00:00Z")
+        raise Unfit("a token expires within a year, at an instant with its offset, like 2026-12-31T00:00:00Z")
 
 
 def _beyond(scopes: Collection[str], principal: Principal) -> Refused | None:

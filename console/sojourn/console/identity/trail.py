@@ -1,28 +1,20 @@
 """The trail of administrative acts, read from its end."""
 
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal
 from uuid import UUID
 
 import msgspec
+import sqlalchemy as sa
 from msgspec import Struct
 
-from sojourn.console.site.site import Connection, Site
+from sojourn.console.site.site import Connection
+from sojourn.projections.listing import Page, Place, Unpaged, page_of
+from sojourn.projections.read import by_bytes
+from sojourn.projections.tables import INSTANT, admin_action
 
-# All acts of the connection's tenant; what a filter leaves out is null.
-_ACTS: Final = """
-    SELECT action_id, at, actor, action, subject, reason, origin, result FROM admin_action
-    WHERE tenant = %(tenant)s
-        AND (%(actor)s::text IS NULL OR lower(actor) = lower(%(actor)s))
-        AND (%(action)s::text IS NULL OR action = %(action)s)
-        AND (%(from)s::timestamptz IS NULL OR at >= %(from)s)
-        AND (%(to)s::timestamptz IS NULL OR at < %(to)s)
-        AND (%(before_at)s::timestamptz IS NULL OR (at, action_id) < (%(before_at)s, %(before_id)s))
-    ORDER BY at DESC, action_id DESC LIMIT %(limit)s
-"""
-
-
-_Row = tuple[UUID, datetime, str, str, str, str | None, str | None, str]
+_COLUMNS: Final = ("action_id", "at", "actor", "action", "subject", "reason", "origin", "result")
 
 
 class Act(Struct, frozen=True):
@@ -48,45 +40,25 @@ class ActFilter(Struct, frozen=True):
     to_at: datetime | None = None
 
 
-class _Place(NamedTuple):
-    """Where a page of the trail ended."""
-
-    at: datetime
-    action_id: UUID
-
-
-async def page_of_acts(
-    site: Site, tenant: str, which: ActFilter, cursor: str | None, limit: int
-) -> tuple[list[Act], str | None]:
-    """Return a page of the trail, the newest first, and the cursor of the next page.
-
-    Raises the problem that the cursor is another list's.
-    """
-    cursors, about = await site.cursors(), ["admin-actions", which]
-    before = None if cursor is None else cursors.open(tenant, about, cursor, _Place)
-    async with site.console(tenant) as connection:
-        found = await _read_acts(connection, tenant, which, before, limit + 1)
-    shown = found[:limit]
-    on = None if len(found) <= limit else cursors.seal(tenant, about, _Place(shown[-1].at, shown[-1].action_id))
-    return shown, on
+async def acts_page(connection: Connection, tenant: str, which: ActFilter, after: Place | None, rows_max: int) -> Page:
+    """Return a page of the trail, the newest first; its rows are those of `Act`."""
+    c = admin_action.c
+    rows = sa.select(*(c[name] for name in _COLUMNS)).where(c.tenant == tenant, *_conditions(which))
+    ties = (by_bytes(sa.cast(c.action_id, sa.Text)), sa.literal(0), sa.literal(0), c.at)
+    page = await page_of(connection, Unpaged(rows, _COLUMNS, c.at, ties, is_falling=True), after, rows_max)
+    return page._replace(rows=[{**row, "outcome": _outcome(row["result"])} for row in page.rows])
 
 
-async def _read_acts(
-    connection: Connection, tenant: str, which: ActFilter, before: _Place | None, limit: int
-) -> list[Act]:
-    """Return the newest acts, or those before a place."""
-    values: dict[str, Any] = {
-        "tenant": tenant,
-        "actor": which.actor,
-        "action": which.action,
-        "from": which.from_at,
-        "to": which.to_at,
-        "before_at": None if before is None else before.at,
-        "before_id": None if before is None else before.action_id,
-        "limit": limit,
-    }
-    rows: list[_Row] = await (await connection.execute(_ACTS, values)).fetchall()
-    return [Act(*row, _outcome(row[-1])) for row in rows]
+def _conditions(which: ActFilter) -> Iterator[sa.ColumnElement[bool]]:
+    c = admin_action.c
+    if which.actor is not None:
+        yield sa.func.lower(c.actor) == sa.func.lower(which.actor)
+    if which.action is not None:
+        yield c.action == which.action
+    if which.from_at is not None:
+        yield c.at >= sa.literal(which.from_at, INSTANT)
+    if which.to_at is not None:
+        yield c.at < sa.literal(which.to_at, INSTANT)
 
 
 def _outcome(result: str) -> Literal["done", "refused"]:

@@ -14,6 +14,7 @@ from sojourn.console.jobs.periods import TIME_OF_DAY, Every
 from sojourn.console.jobs.schedules import end_schedule, insert_schedule, list_schedules, zone_of
 from sojourn.console.jobs.store import Job, cancel_job, count_open, insert_job, load_job, new_id
 from sojourn.console.site.access import no_such_tenant
+from sojourn.console.site.names import is_readable
 from sojourn.console.site.principal import Principal
 from sojourn.console.site.site import Connection, Site
 from sojourn.projections.requests import KEY_CHARACTERS_MAX
@@ -104,7 +105,7 @@ async def begin_schedule(site: Site, principal: Principal, timing: Timing, make:
     tenant = principal.tenant
 
     async def do(connection: Connection) -> UUID:
-        if not 1 <= len(timing.name.strip()) <= NAME_CHARACTERS_MAX or not timing.name.isprintable():
+        if len(timing.name) > NAME_CHARACTERS_MAX or not is_readable(timing.name):
             raise refused("name", f"a schedule's name has 1 to {NAME_CHARACTERS_MAX} characters")
         if not TIME_OF_DAY.fullmatch(timing.time_of_day):
             raise refused("time_of_day", f"a time of day is written like 06:30, not: {timing.time_of_day!r}")
@@ -122,7 +123,7 @@ async def begin_schedule(site: Site, principal: Principal, timing: Timing, make:
         await write_act(connection, tenant, principal.actor, principal.origin, "export_schedule", name, order)
         return found
 
-    subject = timing.name[:NAME_CHARACTERS_MAX] if timing.name.isprintable() else ""
+    subject = timing.name[:NAME_CHARACTERS_MAX] if is_readable(timing.name) else ""
     return await _written_down(site, principal, "export_schedule", subject, do)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from sojourn.console.http.problems import Problem
+from sojourn.console.http.problems import Problem, contradiction
 from sojourn.exporters.columns import Dataset
 from sojourn.exporters.dataset import FileFormat
 from sojourn.projections.read import CurrentFilter, HistoryFilter
@@ -36,21 +36,21 @@ class Order(Struct, frozen=True):
 def order_of(
     dataset: Dataset,
     file_format: FileFormat,
-    given: Mapping[str, Any],
+    filters: Filter,
     destination: str | None,
     destinations: Collection[str],
     *,
     neutralised: bool | None = None,
-    zone: tzinfo = UTC,
 ) -> Order:
-    """Return what is asked for; times without a zone are in `zone`. Raises the problem that it is nonsense."""
+    """Return what is asked for; raises the problem that it is nonsense."""
     if file_format != "csv" and neutralised is not None:
-        raise refused("neutralised", f"only CSV is neutralised, not {file_format}; leave it out")
+        raise contradiction(f"neutralised: only CSV is neutralised, not {file_format}; leave it out")
     if destination is not None and destination not in destinations:
         known = ", ".join(sorted(destinations)) or "none"
-        raise refused("destination", f"destinations are configured by name; there are: {known}; not: {destination!r}")
+        detail = f"destination: destinations are configured by name; there are: {known}; not: {destination!r}"
+        raise Problem(404, "no-such-destination", "no such destination", detail)
     is_neutralised = file_format == "csv" and neutralised is not False
-    return Order(dataset, file_format, is_neutralised, filter_of(dataset, given, zone), destination)
+    return Order(dataset, file_format, is_neutralised, filters, destination)
 
 
 def filter_of(dataset: Dataset, given: Mapping[str, Any], zone: tzinfo = UTC) -> Filter:

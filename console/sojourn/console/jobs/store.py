@@ -3,13 +3,14 @@
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final, LiteralString, NamedTuple
+from typing import Any, Final, Literal, LiteralString, NamedTuple
 from uuid import UUID
 
 import msgspec
+import sqlalchemy as sa
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
@@ -17,20 +18,18 @@ from sojourn.console.jobs.orders import FILTERS, Filter, Order
 from sojourn.console.site.site import Connection, Site
 from sojourn.exporters.columns import Dataset
 from sojourn.exporters.dataset import FileFormat, Manifest
+from sojourn.projections.console_tables import export_job
+from sojourn.projections.listing import Page, Place, Unpaged, page_of
+from sojourn.projections.read import by_bytes
 
 LEASE: Final = timedelta(seconds=30)  # a worker renews it every second; one that is silent so long is gone
 KEPT: Final = timedelta(days=7)  # of files: somebody who is away for a week still finds them
 
 _FRACTION_MAX: Final = 0.99  # of what is not done: the planner may have guessed too few rows
-_LAST: Final = (datetime.max.replace(tzinfo=UTC), UUID(int=(1 << 128) - 1))  # before this come all
 _JOBS: Final = UUID("0a8f7a34-6a0c-5c0e-9a0b-0c1f7f2a4a11")  # the namespace of ids that come from keys
 
 
-class Place(NamedTuple):
-    """Where a page of jobs ends."""
-
-    requested_at: datetime
-    job_id: UUID
+JobState = Literal["queued", "running", "done", "failed", "cancelled", "expired"]
 
 
 class Job(NamedTuple):
@@ -46,7 +45,7 @@ class Job(NamedTuple):
     filter: dict[str, Any]
     destination: str | None
     schedule_id: UUID | None
-    state: str
+    state: JobState
     rows_expected: int | None
     rows_written: int
     started_at: datetime | None
@@ -131,11 +130,12 @@ async def load_job(connection: Connection, tenant: str, job_id: UUID) -> Job | N
     return found[0] if found else None
 
 
-async def list_jobs(connection: Connection, tenant: str, before: Place | None, rows_max: int) -> list[Job]:
-    """Return a page, the newest first."""
-    at, job_id = _LAST if before is None else before
-    values = {"tenant": tenant, "before": at, "before_id": job_id, "rows_max": rows_max}
-    return await _jobs(connection, "list_jobs", values)
+async def jobs_page(connection: Connection, tenant: str, after: Place | None, rows_max: int) -> Page:
+    """Return a page, the newest first; its rows are those of `Job`."""
+    c = export_job.c
+    ties = (by_bytes(sa.cast(c.job_id, sa.Text)), sa.literal(0), sa.literal(0), c.requested_at)
+    rows = sa.select(*(c[name] for name in Job._fields)).where(c.tenant == tenant)
+    return await page_of(connection, Unpaged(rows, Job._fields, c.requested_at, ties, is_falling=True), after, rows_max)
 
 
 async def cancel_job(connection: Connection, tenant: str, job_id: UUID) -> bool:

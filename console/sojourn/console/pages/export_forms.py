@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, get_args
 
 from sojourn.console.http.problems import Problem
 from sojourn.console.jobs.asking import MakeOrder, Timing
-from sojourn.console.jobs.orders import Order, order_of, refused
+from sojourn.console.jobs.orders import Order, filter_of, order_of, refused
 from sojourn.console.jobs.periods import Every
 from sojourn.console.jobs.store import Job
 from sojourn.console.output import size
@@ -94,14 +94,10 @@ def asked_order(form: Form, site: Site, *, dataset: str | None = None) -> MakeOr
         given: dict[str, Any] = {name: value for name, value in form.items() if name not in own}
         if "range" in given or any(_DAY.fullmatch(given.get(name, "")) for name in ("from", "to")):
             given = _with_range(given, zone, site.now())
+        listed: Dataset = "current" if kind == "current" else "history"
+        filters = filter_of(listed, given, zone)
         return order_of(
-            "current" if kind == "current" else "history",
-            file_format,
-            given,
-            form.get("destination"),
-            site.destinations,
-            neutralised=neutralised,
-            zone=zone,
+            listed, file_format, filters, form.get("destination"), site.destinations, neutralised=neutralised
         )
 
     return make
@@ -119,9 +115,9 @@ def field_of(problem: Problem) -> str:
 
 
 def told(problem: Problem) -> str:
-    """Return what a problem says beside the name of the field."""
-    name, _, rest = problem.detail.partition(": ")
-    return f"{name.removeprefix('filter.')}: {rest}" if rest else f"{problem.title}: {problem.detail}"
+    """Return what a problem says without the name of the field."""
+    rest = problem.detail.partition(": ")[2]
+    return rest or f"{problem.title}: {problem.detail}"
 
 
 def shown(job: Job, view: View) -> Shown:

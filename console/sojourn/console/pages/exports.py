@@ -9,10 +9,11 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from litestar.response import Redirect
 
+from sojourn.console.api.paging import Paged
 from sojourn.console.http.problems import Problem
 from sojourn.console.jobs.asking import ask, begin_schedule, cancel, stop_schedule
 from sojourn.console.jobs.schedules import Schedule, list_schedules
-from sojourn.console.jobs.store import Job, Place, list_jobs
+from sojourn.console.jobs.store import Job, jobs_page
 from sojourn.console.pages.export_forms import (
     DATASET_WORDS,
     EVERY_WORDS,
@@ -113,22 +114,20 @@ async def _page(
     errors: Sequence[tuple[str, str]] = (),
     status: int = 200,
 ) -> Response[bytes]:
-    cursors, tenant = await pages.site.cursors(), principal.tenant
+    tenant = principal.tenant
+    paged = Paged(await pages.site.cursors(), tenant, _ABOUT)
     cursor = request.query_params.get("cursor") if request.method == "GET" else None
-    before = None if cursor is None else cursors.open(tenant, _ABOUT, cursor, Place)
+    place = paged.place(cursor)
     async with pages.site.reader(tenant) as connection:
         view = await pages.view(request, principal, connection)
-        jobs = await list_jobs(connection, tenant, before, ROWS + 1)
+        page = await jobs_page(connection, tenant, place, ROWS)
     async with pages.site.console(tenant) as connection:
         schedules = await list_schedules(connection, tenant)
-    older = None
-    if len(jobs) > ROWS:
-        last = jobs[ROWS - 1]
-        older = with_query({}, cursor=cursors.seal(tenant, _ABOUT, Place(last.requested_at, last.job_id)))
-    active = any(job.state in {"queued", "running"} for job in jobs[:ROWS])
+    jobs, older = [Job(**row) for row in page.rows], paged.beside(page)["next"]
+    active = any(job.state in {"queued", "running"} for job in jobs)
     context = {
-        **_rows(view, jobs[:ROWS], before, cursor),
-        "older": older,
+        **_rows(view, jobs, cursor),
+        "older": None if older is None else with_query({}, cursor=older),
         "is_active": active,
         "schedules": [_schedule(schedule, view) for schedule in schedules],
         "destinations": sorted(pages.site.destinations),
@@ -143,13 +142,13 @@ async def _page(
     return pages.answer(view, "exports.html", context, status=status)
 
 
-def _rows(view: View, jobs: Sequence[Job], before: Place | None, cursor: str | None) -> Mapping[str, Any]:
+def _rows(view: View, jobs: Sequence[Job], cursor: str | None) -> Mapping[str, Any]:
     path = f"{tenant_path(view)}/exports"
     return {
         "jobs": [shown(job, view) for job in jobs],
         "path": path,
         "here": path + with_query({}, cursor=cursor),
-        "newer": None if before is None else path,
+        "newer": None if cursor is None else path,
     }
 
 

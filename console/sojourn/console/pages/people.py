@@ -8,9 +8,10 @@ from litestar import Response, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
+from sojourn.console.api.paging import Paged
 from sojourn.console.identity.accounts import ROLE_NAMES, Account, Accounts, New, Refused, giver_of, list_accounts
 from sojourn.console.identity.api_tokens import GOOD_MAX, add_token, list_tokens, revoke_token
-from sojourn.console.identity.trail import ActFilter, page_of_acts
+from sojourn.console.identity.trail import ActFilter, acts_page
 from sojourn.console.pages.ranges import ANY, BETWEEN, BadChoice, chosen
 from sojourn.console.pages.render import AnyRequest, Pages, View, with_query
 from sojourn.console.site.access import Who, needs, require_confirmed
@@ -153,9 +154,13 @@ def audit_page_handlers(pages: Pages) -> list[HTTPRouteHandler]:
         except BadChoice as error:
             errors.append((error.field, view.words.gettext(str(error))))
         which = ActFilter(query["actor"] or None, query["action"] or None, *span)
-        acts, on = await page_of_acts(pages.site, principal.tenant, which, cursor, ROWS)
+        paged = Paged(await pages.site.cursors(), principal.tenant, ["admin-actions", which])
+        place = paged.place(cursor)
+        async with pages.site.console(principal.tenant) as connection:
+            page = await acts_page(connection, principal.tenant, which, place, ROWS)
+        on = paged.beside(page)["next"]
         context = {
-            "acts": acts,
+            "acts": page.rows,
             "query": query,
             "errors": errors,
             "first": with_query(query) if cursor else None,

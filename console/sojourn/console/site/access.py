@@ -13,6 +13,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.types import Guard
 
 from sojourn.console.http.problems import Problem
+from sojourn.console.site.paths import join
 from sojourn.console.site.principal import PLATFORM, Permission, Principal
 from sojourn.console.site.settings import SiteSettings
 
@@ -62,6 +63,7 @@ def access(gate: Gate) -> Guard:
     """
 
     async def guard(connection: AnyConnection, handler: BaseRouteHandler) -> None:
+        join(connection.scope)
         if connection.scope.get("method") == "OPTIONS":  # Litestar's own handler, which names the methods of a path
             return
         permission: Permission | None = handler.opt["permission"]  # who adds a route says who may call it

@@ -1,7 +1,7 @@
 """The application of the console: the API, the pages, and beside them what the process serves anyway."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from litestar import Litestar
 from litestar.di import Provide
@@ -11,6 +11,7 @@ from litestar.router import Router
 from litestar.types import ExceptionHandlersMap, Message, Scope
 
 from sojourn.console.site.access import Gate, access, principal_of
+from sojourn.console.site.paths import divide
 
 # What every answer of the site says to a browser: run nothing but our own files, and be shown in no other page.
 HEADERS: Final = {
@@ -47,9 +48,17 @@ def site_router(gate: Gate, handlers: Handlers) -> Router:
 
 def site_app(handlers: Handlers, openapi: OpenAPIConfig | None, problems: ExceptionHandlersMap) -> Litestar:
     """Return the application; `problems` tell what goes wrong."""
-    return Litestar(
+    return _Application(
         handlers, openapi_config=openapi, logging_config=None, exception_handlers=problems, before_send=[_guard]
     )
+
+
+class _Application(Litestar):
+    """Finds handlers by the path as it was sent."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        divide(scope)
+        await super().__call__(scope, receive, send)
 
 
 async def _guard(message: Message, _: Scope) -> None:
