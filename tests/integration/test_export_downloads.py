@@ -65,6 +65,23 @@ async def test_a_range_of_other_bytes_gets_all_of_these(console: Exporting) -> N
     assert (beyond.status_code, beyond.headers["content-range"]) == (416, f"bytes */{len(whole)}")
 
 
+async def test_nobody_takes_a_file_away_without_a_trace_whatever_part_of_it_they_ask_for(console: Exporting) -> None:
+    job = await console.exported(await console.client("acme", "export"))
+    taken = []
+
+    for place, what in (("files/1", "file 1"), ("archive", "archive")):
+        for range_ in ("bytes=00-", "bytes=1-", "bytes=-9999999", "bytes=0-,0-", "bytes=5-9"):
+            client, path = await console.client("acme", "export"), f"/v1/exports/{job['job_id']}/{place}"
+            begun = await ranged(client, path, range_, **{"If-Range": '"of other bytes"'} if range_[-1] == "9" else {})
+            rest = await ranged(client, path, "bytes=7-")
+            assert (begun.status_code in {200, 206}, rest.status_code) == (True, 206), range_
+            taken.append(f"{job['job_id']} {what}")
+
+    acts = await console.acts("export_download")
+    assert [act[1] for act in acts] == taken
+    assert len({act[0] for act in acts}) == len(taken)
+
+
 async def test_a_file_is_named_for_its_tenant_and_time_and_marked_by_its_digest(console: Exporting) -> None:
     client = await console.client("acme", "export")
     job = await console.exported(client)

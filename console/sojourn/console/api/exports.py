@@ -16,7 +16,7 @@ from sojourn.console.api.paging import Paged, link_header
 from sojourn.console.api.parameters import PAGE_ROWS, Cursor, Key, Limit
 from sojourn.console.api.problems import answers
 from sojourn.console.jobs.asking import ask, cancel, done_job, no_such_export
-from sojourn.console.jobs.downloads import AnyRequest, answer, archive_of, file_of, is_from_start
+from sojourn.console.jobs.downloads import AnyRequest, answer, archive_of, file_of, goes_on
 from sojourn.console.jobs.orders import Order, order_of
 from sojourn.console.jobs.store import Job, JobState, jobs_page, load_job
 from sojourn.console.site.access import Who, needs
@@ -209,7 +209,7 @@ def _file_handlers(site: Site) -> list[HTTPRouteHandler]:
     )
     async def manifest(principal: Who, job_id: FromPath[UUID]) -> Manifest:
         """Show what an export that is done wrote, and as of when."""
-        return (await done_job(site, principal, job_id, None)).written()
+        return (await done_job(site, principal, job_id)).written()
 
     @get(
         "/v1/exports/{job_id:uuid}/files/{number:int}",
@@ -222,8 +222,7 @@ def _file_handlers(site: Site) -> list[HTTPRouteHandler]:
     )
     async def file(request: AnyRequest, principal: Who, job_id: FromPath[UUID], number: Number) -> Stream:
         """Take a file; with `Range` (206) from where a download was cut off, whose `ETag` goes into `If-Range`."""
-        taken = f"file {number}" if is_from_start(request) else None
-        job = await done_job(site, principal, job_id, taken)
+        job = await done_job(site, principal, job_id, f"file {number}", goes_on=goes_on(request))
         return answer(request, await asyncio.to_thread(file_of, site.data_dir, job, number))
 
     @get(
@@ -237,7 +236,7 @@ def _file_handlers(site: Site) -> list[HTTPRouteHandler]:
     )
     async def archive(request: AnyRequest, principal: Who, job_id: FromPath[UUID]) -> Stream:
         """Take all files, the same bytes every time; with `Range` (206) from where a download was cut off."""
-        job = await done_job(site, principal, job_id, "archive" if is_from_start(request) else None)
+        job = await done_job(site, principal, job_id, "archive", goes_on=goes_on(request))
         return answer(request, await asyncio.to_thread(archive_of, site.data_dir, job))
 
     return [manifest, file, archive]

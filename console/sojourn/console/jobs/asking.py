@@ -12,7 +12,7 @@ from sojourn.console.jobs.acts import write_act
 from sojourn.console.jobs.orders import Order, refused
 from sojourn.console.jobs.periods import TIME_OF_DAY, Every
 from sojourn.console.jobs.schedules import end_schedule, insert_schedule, list_schedules, zone_of
-from sojourn.console.jobs.store import Job, cancel_job, count_open, insert_job, load_job, new_id
+from sojourn.console.jobs.store import Job, cancel_job, count_open, has_taken, insert_job, load_job, new_id
 from sojourn.console.site.access import no_such_tenant
 from sojourn.console.site.names import is_readable
 from sojourn.console.site.principal import Principal
@@ -81,8 +81,13 @@ async def cancel(site: Site, principal: Principal, job_id: UUID) -> Job:
     return await _written_down(site, principal, "export_cancel", str(job_id), do)
 
 
-async def done_job(site: Site, principal: Principal, job_id: UUID, take: str | None) -> Job:
-    """Return an export whose files are there; `take` names the file that somebody begins to take away."""
+async def done_job(
+    site: Site, principal: Principal, job_id: UUID, take: str | None = None, *, goes_on: bool = False
+) -> Job:
+    """Return an export whose files are there; `take` names the file that somebody takes away.
+
+    What goes on is no new act, if the same one has begun it: whoever leaves out the first byte has taken all the same.
+    """
 
     async def do(connection: Connection) -> Job:
         job = await load_job(connection, principal.tenant, job_id)
@@ -92,8 +97,8 @@ async def done_job(site: Site, principal: Principal, job_id: UUID, take: str | N
             raise Problem(410, "export-expired", "the files were kept for a week", "ask for the export again")
         if job.state != "done":
             raise Problem(409, "export-not-done", "the export has no files", f"it is {job.state}")
-        if take is not None:
-            subject = f"{job_id} {take}"
+        subject = f"{job_id} {take}"
+        if take is not None and not (goes_on and await has_taken(connection, job, principal.actor, subject)):
             await write_act(connection, principal.tenant, principal.actor, principal.origin, "export_download", subject)
         return job
 

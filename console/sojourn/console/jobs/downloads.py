@@ -93,10 +93,10 @@ def answer(request: AnyRequest, download: Download) -> Stream:
     )
 
 
-def is_from_start(request: AnyRequest) -> bool:
-    """Tell whether a download begins: what goes on with one is no new act."""
+def goes_on(request: AnyRequest) -> bool:
+    """Tell whether somebody asks for the rest of a download, as one that was cut off."""
     match = _RANGE.fullmatch(request.headers.get("range", ""))
-    return match is None or match[1] == "0"
+    return match is not None and match[1].strip("0") != ""
 
 
 def _wanted(request: AnyRequest, etag: str, size: int) -> tuple[int, int] | None:

@@ -143,6 +143,12 @@ async def cancel_job(connection: Connection, tenant: str, job_id: UUID) -> bool:
     return (await connection.execute(statement("cancel_job"), {"tenant": tenant, "job_id": job_id})).rowcount == 1
 
 
+async def has_taken(connection: Connection, job: Job, actor: str, subject: str) -> bool:
+    """Tell whether somebody began to take a file of a job away before."""
+    values = {"tenant": job.tenant, "since": job.finished_at, "actor": actor, "subject": subject}
+    return (await connection.execute(statement("find_download"), values)).rowcount == 1
+
+
 @asynccontextmanager
 async def as_exporter(site: Site) -> AsyncIterator[Connection]:
     """Lend a connection in a transaction that sees the jobs of all tenants."""
