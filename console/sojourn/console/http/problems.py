@@ -6,6 +6,7 @@ from traceback import extract_tb
 from typing import Any, Final
 
 import msgspec
+import psycopg
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
@@ -81,6 +82,11 @@ def _database_away(_: Request[Any, Any, Any], error: Unreachable) -> Response[by
     return unavailable("the database does not answer; nothing of this was done").response()
 
 
+def _unwritable(_: Request[Any, Any, Any], error: psycopg.DataError) -> Response[bytes]:
+    """Answer a text that the database takes in no place; what it finds wrong itself, with a SQLSTATE, is our error."""
+    return _unforeseen(_, error) if error.sqlstate else malformed("a text holds a NUL").response()
+
+
 def _of_framework(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """Answer what the framework found wrong, without its words: they may repeat what the client sent."""
     match error:
@@ -109,6 +115,7 @@ def _unforeseen(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
 HANDLERS: Final[ExceptionHandlersMap] = {
     Problem: _answer,
     Unreachable: _database_away,
+    psycopg.DataError: _unwritable,
     HTTPException: _of_framework,
     Exception: _unforeseen,
 }

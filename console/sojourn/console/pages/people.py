@@ -9,8 +9,10 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from sojourn.console.api.paging import Paged
+from sojourn.console.api.users import known_tenant
+from sojourn.console.http.problems import Problem
 from sojourn.console.identity.accounts import ROLE_NAMES, Account, Accounts, New, Refused, giver_of, list_accounts
-from sojourn.console.identity.api_tokens import GOOD_MAX, add_token, list_tokens, revoke_token
+from sojourn.console.identity.api_tokens import add_token, list_tokens, revoke_token
 from sojourn.console.identity.trail import ActFilter, acts_page
 from sojourn.console.pages.ranges import ANY, BETWEEN, BadChoice, chosen
 from sojourn.console.pages.render import AnyRequest, Pages, View, with_query
@@ -49,6 +51,7 @@ def user_page_handlers(pages: Pages, accounts: Accounts) -> list[HTTPRouteHandle
     @post("/t/{tenant:str}/users", opt=needs("administer"), include_in_schema=False, status_code=200)
     async def add(request: AnyRequest, principal: Who) -> Response[bytes]:
         require_confirmed(principal, pages.site.now())
+        await known_tenant(pages.site, principal)
         form = await request.form()
         name, shown, roles = str(form.get("name", "")), str(form.get("display_name", "")), _all(form, "role")
         try:
@@ -68,6 +71,7 @@ def user_page_handlers(pages: Pages, accounts: Accounts) -> list[HTTPRouteHandle
     ) -> Response[bytes]:
         if act != "disable":
             require_confirmed(principal, pages.site.now())
+        await known_tenant(pages.site, principal)
         whose = (principal.tenant, account_id)
         told = None
         try:
@@ -78,8 +82,10 @@ def user_page_handlers(pages: Pages, accounts: Accounts) -> list[HTTPRouteHandle
                     await accounts.disable(*whose, giver_of(principal))
                 case "enable":
                     await accounts.enable(*whose, giver_of(principal))
-                case _:
+                case "password":
                     told = await accounts.reset_password(*whose, giver_of(principal))
+                case _:
+                    raise Problem(404, "not-found", "there is nothing under this path")
         except (UsageError, Refused) as error:
             return await page(request, principal, error=str(error))
         return await page(request, principal, told=told)
@@ -113,11 +119,11 @@ def token_page_handlers(pages: Pages) -> list[HTTPRouteHandler]:
     @post("/t/{tenant:str}/tokens", opt=needs("administer"), include_in_schema=False, status_code=200)
     async def add(request: AnyRequest, principal: Who) -> Response[bytes]:
         require_confirmed(principal, pages.site.now())
+        await known_tenant(pages.site, principal)
         form = await request.form()
         name, days, scopes = str(form.get("name", "")), str(form.get("days", "")), _all(form, "scope")
-        good = timedelta(days=int(days)) if days in DAYS else GOOD_MAX
         try:
-            told = await add_token(pages.site, principal, name, scopes, pages.site.now() + good)
+            told = await add_token(pages.site, principal, name, scopes, pages.site.now() + _good(days))
         except (UsageError, Refused) as error:
             return await page(request, principal, error=str(error), name=name, days=days, scopes=scopes)
         return await page(request, principal, told=told)
@@ -129,6 +135,7 @@ def token_page_handlers(pages: Pages) -> list[HTTPRouteHandler]:
         status_code=200,
     )
     async def revoke(request: AnyRequest, principal: Who, token_id: FromPath[str]) -> Response[bytes]:
+        await known_tenant(pages.site, principal)
         try:
             await revoke_token(pages.site, principal, token_id)
         except Refused as error:
@@ -190,6 +197,12 @@ def _scopes_for(principal: Principal) -> frozenset[Any]:
     return (
         principal.permissions if principal.tenant == PLATFORM else principal.permissions & (PERMISSIONS - {"platform"})
     )
+
+
+def _good(days: str) -> timedelta:
+    if days not in DAYS:
+        raise UsageError(f"a token is good for one of {', '.join(DAYS)} days")
+    return timedelta(days=int(days))
 
 
 def _all(form: Any, name: str) -> list[str]:
