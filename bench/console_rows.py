@@ -90,6 +90,7 @@ _INDEXES: Final = """
 
 def fill(connection: psycopg.Connection[Any], live: int, history: int) -> None:
     """Write the rows of one tenant, and build the indexes after them; the history ends now and took a year."""
+    connection.execute("SET maintenance_work_mem = '1GB'; SET synchronous_commit = off")
     connection.execute(_PEOPLE)
     connection.execute(
         "INSERT INTO sojourn_v1.tenant_config VALUES (%s, now(), NULL, NULL, NULL, 0, 0, now())", [TENANT]
@@ -98,7 +99,8 @@ def fill(connection: psycopg.Connection[Any], live: int, history: int) -> None:
         connection.execute(_LIVE, {"tenant": TENANT, "rows": live})
     connection.execute(_PAGES, {"rows": live})
     connection.execute(_BROKERS)
-    connection.execute(_KNOWN, {"tenant": TENANT, "rows": live})
+    with _indexes_after(connection, "sojourn_v1.known_name"):
+        connection.execute(_KNOWN, {"tenant": TENANT, "rows": live})
     connection.execute(_COUNTS)
     began, step = datetime.now(UTC) - YEAR, YEAR / history
     for month in range(12 + 1):

@@ -1,13 +1,15 @@
 """How many rows a list has, without looking at all of them."""
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 from psycopg import AsyncConnection
 
 from sojourn.projections import tables
+from sojourn.projections.listing import ended_parts
 from sojourn.projections.read import (
-    Columns,
+    STATES,
     CurrentFilter,
     HistoryFilter,
     Rows,
@@ -23,8 +25,6 @@ from sojourn.projections.statements import statement
 
 MATCHING_MAX: Final = 2000  # counted of a search; nobody reads further, and an export counts all
 LOOKED_AT_MAX: Final = 5000  # of a list with another filter, in some 10 ms
-
-STATES: Final = ("active", "lost", "unconfirmed")
 
 
 class Matching(NamedTuple):
@@ -46,26 +46,50 @@ async def matching(connection: AsyncConnection[Any], filters: CurrentFilter | Hi
 
     Where an index finds them it goes up to `MATCHING_MAX`, else through the `LOOKED_AT_MAX` newest rows.
     """
-    view = tables.current_session if isinstance(filters, CurrentFilter) else tables.ended_session
-    narrow = await narrowed(connection, filters, view.c)
-    if narrow:
-        rows = current_rows(filters) if isinstance(filters, CurrentFilter) else ended_rows(filters)
-        some = rows.with_only_columns(sa.literal(1), maintain_column_froms=True).where(*narrow).limit(MATCHING_MAX + 1)
-        (count,) = await _one(connection, sa.select(sa.func.count()).select_from(some.subquery()))
-        return Matching(min(count, MATCHING_MAX), count > MATCHING_MAX)
-    if isinstance(filters, CurrentFilter):
-        looked_at = _newest(view.c, view.c.login_at)
-        conditions = current_conditions(looked_at.c, filters)
+    parts: Sequence[Sequence[sa.ColumnElement[bool]]] = [[]]
+    if not isinstance(filters, CurrentFilter):
+        c, rows, parts = tables.ended_session.c, ended_rows(filters), ended_parts(filters)
+    elif filters == CurrentFilter(state=filters.state, broker=filters.broker):
+        return await _counted(connection, filters)
     else:
-        looked_at = _newest(view.c, view.c.logout_at, *ended_since(view.c, filters))
-        conditions = history_conditions(looked_at.c, filters)
-    counts = sa.select(sa.func.count().filter(sa.and_(sa.true(), *conditions)), sa.func.count())
+        c, rows = tables.current_session.c, current_rows(filters)
+    narrow = await narrowed(connection, filters, c)
+    if not narrow and not (filters.user is None and filters.desktop is None and filters.search is None):
+        return await _among_newest(connection, filters)
+    rows = rows.with_only_columns(sa.literal(1), maintain_column_froms=True)
+    found = 0
+    for part in parts:
+        some = rows.where(*narrow, *part).limit(MATCHING_MAX + 1 - found)
+        (count,) = await _one(connection, sa.select(sa.func.count()).select_from(some.subquery()))
+        found += count
+        if found > MATCHING_MAX:
+            return Matching(MATCHING_MAX, is_more=True)
+    return Matching(found, is_more=False)
+
+
+async def _counted(connection: AsyncConnection[Any], filters: CurrentFilter) -> Matching:
+    """Return what the projector has counted."""
+    c = tables.current_count.c
+    rows = sa.select(sa.cast(sa.func.coalesce(sa.func.sum(c.sessions), 0), sa.BigInteger))
+    for column, wanted in ((c.state, filters.state), (c.broker, filters.broker)):
+        rows = rows if wanted is None else rows.where(column == wanted)
+    (count,) = await _one(connection, rows)
+    return Matching(count, is_more=False)
+
+
+async def _among_newest(connection: AsyncConnection[Any], filters: CurrentFilter | HistoryFilter) -> Matching:
+    within: list[sa.ColumnElement[bool]] = []
+    if isinstance(filters, CurrentFilter):
+        c, key = tables.current_session.c, tables.current_session.c.login_at
+        conditions = current_conditions(c, filters)
+    else:
+        c, key = tables.ended_session.c, tables.ended_session.c.logout_at
+        conditions, within = history_conditions(c, filters), [*ended_since(c, filters)]
+    newest = sa.select(sa.and_(sa.true(), *conditions).label("matches")).where(*within)
+    looked_at = newest.order_by(key.desc()).limit(LOOKED_AT_MAX + 1).subquery()
+    counts = sa.select(sa.func.count().filter(looked_at.c.matches), sa.func.count())
     found, looked = await _one(connection, counts.select_from(looked_at))
     return Matching(found, looked > LOOKED_AT_MAX)
-
-
-def _newest(c: Columns, key: sa.Column[Any], *within: sa.ColumnElement[bool]) -> sa.Subquery:
-    return sa.select(*c).where(*within).order_by(key.desc()).limit(LOOKED_AT_MAX + 1).subquery()
 
 
 async def _one(connection: AsyncConnection[Any], query: Rows) -> Any:

@@ -1,6 +1,6 @@
 """Pages of the two lists: rows in an order that users choose, from the place where the page before ended."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
 
@@ -23,12 +23,10 @@ from sojourn.projections.read import (
 )
 from sojourn.projections.search import narrowed
 
-LONG_SECONDS: Final = 172_800.0  # two days; the index session_history_long has the sessions that lasted longer
-# By when the others that began before an instant have ended: broker's clocks may be off by a day each way.
-SOON: Final = timedelta(days=4)
-RECENT: Final = (timedelta(days=3), timedelta(days=40))  # of a name of a few hundred; then all
+LONG: Final = timedelta(days=1)  # the index session_history_long has the sessions that lasted longer
+RECENT: Final = (timedelta(days=3), timedelta(days=40))  # before a place; most pages are full by then; then all
 
-_LAST: Final = datetime.max.replace(tzinfo=UTC) - SOON
+_LAST: Final = datetime.max.replace(tzinfo=UTC) - LONG
 
 ROWS_MAX: Final = 500  # of one page; who wants more goes on with a cursor, or exports
 
@@ -75,6 +73,7 @@ class Unpaged(NamedTuple):
     ties: Sequence[sa.ColumnElement[Any]]
     is_falling: bool
     has_nulls: bool = False
+    complete: Callable[[sa.Subquery], Rows] | None = None  # where `rows` have keys only: returns what is shown of them
 
 
 async def current_page(
@@ -90,8 +89,15 @@ async def current_page(
     is_falling = direction == "descending"
     if order == "duration_seconds":  # who came first has been there longest
         order, is_falling = "login_at", not is_falling
-    listed = Unpaged(current_rows(filters), CURRENT_COLUMNS, _sortable(c[order]), _ties(c), is_falling)
+    keys = current_rows(filters).with_only_columns(c.session_id, c.partition, maintain_column_froms=True)
+    listed = Unpaged(keys, CURRENT_COLUMNS, _sortable(c[order]), _ties(c), is_falling, complete=_completed)
     return await page_of(connection, listed, after, rows_max, [await narrowed(connection, filters, c)])
+
+
+def _completed(found: sa.Subquery) -> Rows:
+    """Look up what is shown of the rows of a page: of all that might stand on it, that would be too much."""
+    c = tables.current_session.c
+    return current_rows(CurrentFilter()).where(c.session_id == found.c.session_id, c.partition == found.c.partition)
 
 
 async def history_page(
@@ -115,32 +121,57 @@ async def history_page(
     narrow = await narrowed(connection, filters, c)
     if order != "logout_at":
         return await page_of(connection, listed, after, rows_max, [narrow])
-    parts = [[*narrow, *part] for part in _parts(filters)]
-    if narrow and listed.is_falling and (after is None or not after.is_before):
-        for recent in _recent(after):
+    parts = [[*narrow, *part] for part in ended_parts(filters)]
+    if listed.is_falling and (after is None or not after.is_before):
+        for recent in _recent(filters, after):
             page = await page_of(connection, listed, after, rows_max, [[*part, *recent] for part in parts])
             if page.next is not None:
                 return page
     return await page_of(connection, listed, after, rows_max, parts)
 
 
-def _parts(filters: HistoryFilter) -> list[list[sa.ColumnElement[bool]]]:
+def ended_parts(filters: HistoryFilter) -> list[list[sa.ColumnElement[bool]]]:
     """Split what lasted until a range, by whether it ended soon after: else all that came later would be looked at."""
+    c = tables.ended_session.c
+    since = [] if filters.from_at is None else [c.appended_at >= _month(filters.from_at)]
     if filters.to_at is None or filters.to_at > _LAST:
-        return [[]]
-    c = tables.ended_session.c
-    soon = sa.literal(filters.to_at + SOON, tables.INSTANT)
-    return [[c.logout_at < soon], [c.logout_at >= soon, c.online_seconds > LONG_SECONDS]]
+        return [since]
+    soon = sa.literal(filters.to_at + LONG, tables.INSTANT)
+    is_long = sa.literal_column("logout_at - login_at > interval '1 day'", sa.Boolean)
+    begun = c.login_at < filters.to_at
+    return [
+        [*since, c.logout_at < soon, begun],
+        [*since, c.logout_at < filters.to_at, c.login_at.is_(None)],
+        [*since, c.logout_at >= soon, is_long, begun],
+    ]
 
 
-def _recent(after: Place | None) -> Iterator[list[sa.ColumnElement[bool]]]:
-    """Yield longer and longer times before a place: the sessions of many users are too many to be sorted for a page."""
+def _recent(filters: HistoryFilter, after: Place | None) -> Iterator[list[sa.ColumnElement[bool]]]:
+    """Yield longer and longer times before a place: most pages are full with few of the months, and little to sort."""
     c = tables.ended_session.c
-    place = datetime.now(UTC) if after is None else datetime.fromisoformat(str(after.key))
+    places = [datetime.now(UTC)]
+    if filters.to_at is not None and filters.to_at < _LAST:
+        places.append(filters.to_at + LONG)
+    if after is not None:
+        places.append(datetime.fromisoformat(str(after.key)))
     for span in RECENT:
-        since = place - span
-        # A logout is at most a day later than its record, so months before need not be looked at.
-        yield [c.logout_at >= since, c.appended_at >= since - timedelta(days=1)]
+        since = _earlier(min(places), span)
+        if filters.from_at is not None and since <= filters.from_at:
+            return
+        yield [c.logout_at >= since, c.appended_at >= _month(since)]
+
+
+def _month(since: datetime) -> datetime:
+    """Return the month of history that an end may stand in at the earliest: a logout is at most a day after its record.
+
+    It is the whole month, which leaves the others out and is no reason to use the coarse index of append times.
+    """
+    return _earlier(since, timedelta(days=1)).astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def _earlier(instant: datetime, span: timedelta) -> datetime:
+    """Return an instant before another, as far as the calendar goes."""
+    return max(instant, datetime.min.replace(tzinfo=UTC) + span) - span
 
 
 def _sortable(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
@@ -161,16 +192,17 @@ async def page_of(
     """Return a page of a list, beginning at a place, or where the list begins; `parts` of it are looked at apart."""
     is_backward = after is not None and after.is_before
     is_falling = listed.is_falling is not is_backward
-    query = listed.rows.add_columns(listed.key.label("key"), *listed.ties).limit(rows_max + 1)
+    ties = [tie.label(f"tie_{number}") for number, tie in enumerate(listed.ties)]
+    query = listed.rows.add_columns(listed.key.label("key"), *ties).limit(rows_max + 1)
     if after is not None:
         query = query.where(*_beyond(listed, after, is_falling=is_falling))
     way = sa.desc if is_falling else sa.asc
     query = query.order_by(way(listed.key), *(way(tie) for tie in listed.ties))
     found: list[Any] = []
     for part in parts:
-        text, values = statement_of(query.where(*part))
+        text, values = statement_of(_shown(listed, query.where(*part)))
         found += await (await connection.execute(text, values)).fetchall()
-    if len(parts) > 1:
+    if len(parts) > 1 or listed.complete is not None:
         found.sort(key=lambda row: row[len(listed.names) :], reverse=is_falling)
     has_more = len(found) > rows_max
     found = found[:rows_max]
@@ -183,6 +215,13 @@ async def page_of(
     has_next = has_more or is_backward
     has_previous = has_more if is_backward else after is not None
     return Page(rows, places[-1] if has_next else None, _before(places[0]) if has_previous else None)
+
+
+def _shown(listed: Unpaged, query: Rows) -> Rows:
+    if listed.complete is None:
+        return query
+    found = query.subquery()
+    return listed.complete(found).add_columns(found.c.key, *(column for column in found.c if column.name[:4] == "tie_"))
 
 
 def _place(hidden: Sequence[Any]) -> Place:

@@ -55,7 +55,7 @@ def table(name: str, key: str, *columns: list[Column[Any]], schema: str = VERSIO
     )
 
 
-def _view(name: str, of: Table | list[Column[Any]]) -> Table:
+def view(name: str, of: Table | list[Column[Any]]) -> Table:
     columns = [Column(column.name, column.type) for column in (of.columns if isinstance(of, Table) else of)]
     return Table(name, VIEWS, *columns, schema=STABLE)
 
@@ -78,10 +78,18 @@ live_session = table(
     some(LargeBinary, "memory"),
 )
 Index("live_session_slot", live_session.c.partition, live_session.c.slot)
-Index("live_session_login", live_session.c.tenant, live_session.c.login_at, live_session.c.session_id)
+Index("live_session_login", live_session.c.tenant, live_session.c.login_at)
 Index("live_session_user", live_session.c.tenant, live_session.c.user_id)
 Index("live_session_desktop", live_session.c.tenant, live_session.c.desktop_id)
 Index("live_session_address", live_session.c.tenant, collate(live_session.c.client_ip, "C"))
+Index(
+    "live_session_kind",
+    live_session.c.tenant,
+    live_session.c.terminal_type,
+    live_session.c.access,
+    live_session.c.broker,
+    live_session.c.login_at,
+)
 Index(
     "live_session_lost",
     live_session.c.tenant,
@@ -128,16 +136,30 @@ session_history = table(
 )
 _h = session_history.c
 Index("session_history_session", _h.tenant, _h.session_id, _h.offset)
-Index("session_history_logout", _h.tenant, _h.logout_at, _h.session_id, postgresql_where=_ENDED)
+Index("session_history_logout", _h.tenant, _h.logout_at, _h.login_at, postgresql_where=_ENDED)
 Index("session_history_user", _h.tenant, _h.user_id, _h.logout_at, postgresql_where=_ENDED)
 Index("session_history_desktop", _h.tenant, _h.desktop_id, _h.logout_at, postgresql_where=_ENDED)
 Index("session_history_address", _h.tenant, collate(_h.client_ip, "C"), _h.logout_at, postgresql_where=_ENDED)
 Index(
+    "session_history_kind",
+    _h.tenant,
+    _h.reason,
+    _h.terminal_type,
+    _h.access,
+    _h.broker,
+    _h.logout_at,
+    postgresql_where=_ENDED,
+)
+Index(
     "session_history_long",
     _h.tenant,
     _h.logout_at,
-    postgresql_where=text("revision IS NOT NULL AND logout_at IS NOT NULL AND online_seconds > 172800"),
+    _h.login_at,
+    postgresql_where=text(
+        "revision IS NOT NULL AND logout_at IS NOT NULL AND logout_at - login_at > interval '1 day'"
+    ),
 )
+Index("session_history_appended", _h.appended_at, postgresql_using="brin", postgresql_with={"autosummarize": "on"})
 
 superseded = table(
     "superseded",
@@ -345,7 +367,7 @@ broker_token = table(
     schema=STABLE,
 )
 
-current_session = _view(
+current_session = view(
     "current_session",
     [
         *some(Text, "tenant", "session_id", "user_id", "user_name", "desktop_id", "desktop_name", "desktop_pool"),
@@ -364,20 +386,20 @@ current_session = _view(
         *maybe(INSTANT, "lost_at", "ended_after", "ended_before"),
     ],
 )
-session_event = _view("session_event", session_history)
-session_revision = _view("session_revision", session_history)
-ended_session = _view("ended_session", session_history)
-tenant = _view("tenant", tenant_config)
-commands = _view("command", command)
-brokers = _view("broker", broker)
-positions = _view("position", position)
-dispositions = _view("disposition", disposition)
-dead_letters = _view("dead_letter", dead_letter)
-current_count = _view(
+session_event = view("session_event", session_history)
+session_revision = view("session_revision", session_history)
+ended_session = view("ended_session", session_history)
+tenant = view("tenant", tenant_config)
+commands = view("command", command)
+brokers = view("broker", broker)
+positions = view("position", position)
+dispositions = view("disposition", disposition)
+dead_letters = view("dead_letter", dead_letter)
+current_count = view(
     "current_count",
     [*some(Text, "tenant"), *some(Integer, "partition"), *some(Text, "broker", "state"), *some(BigInteger, "sessions")],
 )
-tenant_brokers = _view(
+tenant_brokers = view(
     "tenant_broker",
     [
         *some(Text, "source"),

@@ -1,6 +1,7 @@
 """The site: the way to the database and to the log, for all handlers of one process."""
 
 import asyncio
+import select
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -95,14 +96,15 @@ class Site:
     @asynccontextmanager
     async def _as(self, role: LiteralString) -> AsyncIterator[Connection]:
         async with self.connection() as connection, connection.transaction():
-            await connection.execute(role)
-            await connection.execute("SET LOCAL search_path = sojourn; SET LOCAL TimeZone = 'UTC'")
+            await connection.execute(role + "; SET LOCAL search_path = sojourn; SET LOCAL TimeZone = 'UTC'")
             yield connection
 
     async def _take(self) -> Connection:
         """Return an idle connection that still works, or a new one."""
         while self._idle:
             connection = self._idle.pop()
+            if _is_quiet(connection):
+                return connection
             try:
                 await connection.execute("SELECT")
             except OperationalError:  # the server was restarted meanwhile
@@ -114,3 +116,10 @@ class Site:
             else:
                 return connection
         return await self.database.connect(autocommit=True)
+
+
+def _is_quiet(connection: Connection) -> bool:
+    """Tell whether nothing waits to be read: a server that ends says so on each connection, or closes it at least."""
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    return not waiting.poll(0)

@@ -20,30 +20,22 @@ CREATE TABLE sojourn_v1.known_name (
     PRIMARY KEY (tenant, kind, id, name_md5)
 );
 
--- What a name is found by: each two and three characters that stand together, and single ones that are no ASCII; the
--- prefix keeps tenants apart. pg_trgm would do for ASCII only where the server's locale is C: docs/why.md, "Searching".
+-- What a name is found by: each one, two and three characters that stand together; the prefix keeps tenants apart.
+-- pg_trgm would do for ASCII only where the server's locale is C: docs/why.md, "Searching".
 CREATE FUNCTION sojourn_v1.grams(prefix text, lowered text) RETURNS text[]
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$  -- a query would take six times as long
 DECLARE
+    letters text[] := string_to_array(lowered, NULL);
+    one text;
+    two text;
     found text[] := '{}';
-    count integer := 0;
-    last integer := length(lowered);
 BEGIN
-    FOR place IN 1..last LOOP
-        IF ascii(substr(lowered, place, 1)) > 127 THEN
-            count := count + 1;
-            found[count] := prefix || substr(lowered, place, 1);
-        END IF;
-        IF place < last THEN
-            count := count + 1;
-            found[count] := prefix || substr(lowered, place, 2);
-        END IF;
-        IF place < last - 1 THEN
-            count := count + 1;
-            found[count] := prefix || substr(lowered, place, 3);
-        END IF;
+    FOR place IN 1..cardinality(letters) LOOP
+        one := prefix || letters[place];
+        two := one || letters[place + 1];
+        found := found || ARRAY[one, two, two || letters[place + 2]];
     END LOOP;
-    RETURN found;
+    RETURN array_remove(found, NULL);
 END $$;
 CREATE INDEX known_name_grams ON sojourn_v1.known_name
     USING gin (sojourn_v1.grams(tenant || chr(31) || kind || chr(31), lower(id || chr(31) || name)));
@@ -59,23 +51,46 @@ GRANT SELECT ON sojourn_v1.session_count, sojourn_v1.known_name TO sojourn_reade
 GRANT USAGE, CREATE ON SCHEMA sojourn_v1 TO sojourn_searcher;
 CREATE POLICY search ON sojourn_v1.known_name FOR SELECT TO sojourn_searcher USING (true);
 GRANT SELECT ON sojourn_v1.known_name TO sojourn_searcher;
-CREATE FUNCTION sojourn_v1.find_names(wanted text, search text, most integer) RETURNS SETOF text
+-- How many names have each of these grams, where the statistics know it to be many; as the owner, who may see them.
+CREATE FUNCTION sojourn_v1.frequent_grams(wanted text[]) RETURNS TABLE (gram text, names double precision)
+LANGUAGE sql STABLE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT e.gram, e.share * c.reltuples
+    FROM pg_stats AS s
+    CROSS JOIN LATERAL unnest(s.most_common_elems::text::text[], s.most_common_elem_freqs) AS e (gram, share)
+    JOIN pg_class AS c ON c.oid = 'sojourn_v1.known_name'::regclass
+    WHERE s.schemaname = 'sojourn_v1' AND s.tablename = 'known_name_grams' AND e.gram = ANY (wanted)
+$$;
+REVOKE ALL ON FUNCTION sojourn_v1.frequent_grams FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION sojourn_v1.frequent_grams TO sojourn_searcher;
+
+-- The ids of a kind whose names hold a text, or null for more than `most`. Grams of very many names are left out: to
+-- read their lists takes longer than to look at the names that the others leave, and a text of such grams alone is one
+-- of more than `most` names, or too dear to look for.
+CREATE FUNCTION sojourn_v1.find_names(wanted text, search text, most integer) RETURNS text[]
 LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off SET enable_indexscan = off SET enable_indexonlyscan = off AS $$
 DECLARE
     mine text := current_setting('sojourn.tenant', true);
     prefix text := mine || chr(31) || wanted || chr(31);
     lowered text := lower(search);
     keys text[] := ARRAY(
-        SELECT gram FROM unnest(sojourn_v1.grams(prefix, lowered)) AS gram
-        WHERE length(gram) = length(prefix) + least(length(lowered), 3));
+        SELECT DISTINCT gram FROM unnest(sojourn_v1.grams(prefix, lowered)) AS gram
+        WHERE length(gram) = length(prefix) + least(length(lowered), 3)
+        EXCEPT SELECT gram FROM sojourn_v1.frequent_grams(sojourn_v1.grams(prefix, lowered)) WHERE names > 20000);
+    found text[];
 BEGIN
-    RETURN QUERY
-    SELECT id FROM sojourn_v1.known_name
-    WHERE tenant = mine AND kind = wanted
-        AND sojourn_v1.grams(tenant || chr(31) || kind || chr(31), lower(id || chr(31) || name)) @> keys
-        AND strpos(lower(id || chr(31) || name), lowered) > 0
-    LIMIT most;
+    IF cardinality(keys) = 0 THEN
+        RETURN NULL;
+    END IF;
+    SELECT array_agg(id) INTO found
+    FROM (
+        SELECT id FROM sojourn_v1.known_name
+        WHERE tenant = mine AND kind = wanted
+            AND sojourn_v1.grams(tenant || chr(31) || kind || chr(31), lower(id || chr(31) || name)) @> keys
+            AND strpos(lower(id || chr(31) || name), lowered) > 0
+        LIMIT most + 1) AS few;
+    RETURN CASE WHEN cardinality(found) > most THEN NULL ELSE coalesce(found, '{}') END;
 END $$;
 ALTER FUNCTION sojourn_v1.find_names OWNER TO sojourn_searcher;
 REVOKE CREATE ON SCHEMA sojourn_v1 FROM sojourn_searcher;
@@ -121,12 +136,58 @@ WHERE b.source IN (
 
 GRANT SELECT ON sojourn.current_count, sojourn.tenant_broker TO sojourn_reader, sojourn_auditor;
 
+-- The order by time needs no session ids, which are long; a day of long ago is told by the login.
+DROP INDEX sojourn_v1.live_session_login, sojourn_v1.session_history_logout;
+CREATE INDEX live_session_login ON sojourn_v1.live_session (tenant, login_at);
+CREATE INDEX session_history_logout ON sojourn_v1.session_history (tenant, logout_at, login_at)
+    WHERE revision IS NOT NULL AND logout_at IS NOT NULL;
 -- The search by address, and the order by it.
 CREATE INDEX live_session_address ON sojourn_v1.live_session (tenant, client_ip COLLATE "C");
 CREATE INDEX session_history_address ON sojourn_v1.session_history (tenant, client_ip COLLATE "C", logout_at)
     WHERE revision IS NOT NULL AND logout_at IS NOT NULL;
+-- Filters, for values that few sessions have; where one is left out, PostgreSQL skips over its few values.
+CREATE INDEX live_session_kind ON sojourn_v1.live_session (tenant, terminal_type, access, broker, login_at);
+CREATE INDEX session_history_kind ON sojourn_v1.session_history (tenant, reason, terminal_type, access, broker, logout_at)
+    WHERE revision IS NOT NULL AND logout_at IS NOT NULL;
+-- Values that hardly ever come together would else be looked for through the whole list. Each month has its own
+-- statistics: those of the table it belongs to say nothing of it.
+CREATE STATISTICS sojourn_v1.live_session_kind_values (mcv)
+    ON terminal_type, access, broker FROM sojourn_v1.live_session;
+CREATE STATISTICS sojourn_v1.session_history_kind_values (mcv)
+    ON reason, terminal_type, access, broker FROM sojourn_v1.session_history;
+CREATE OR REPLACE FUNCTION sojourn_v1.ensure_history_month(month date) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+    first date := date_trunc('month', month)::date;
+    name text := format('session_history_%s', to_char(first, 'YYYY_MM'));
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('sojourn_v1.session_history'));
+    IF to_regclass(format('sojourn_v1.%I', name)) IS NULL THEN
+        -- Attaching waits for no reader, where PARTITION OF would wait for the longest export.
+        EXECUTE format(
+            'CREATE TABLE sojourn_v1.%I (LIKE sojourn_v1.session_history '
+            'INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STATISTICS)',
+            name);
+        EXECUTE format(
+            'ALTER TABLE sojourn_v1.%I ALTER tenant SET (n_distinct = 20), ALTER session_id SET (n_distinct = -0.4)',
+            name);
+        EXECUTE format(
+            'ALTER TABLE sojourn_v1.session_history ATTACH PARTITION sojourn_v1.%I FOR VALUES FROM (%L) TO (%L)',
+            name, first::text || ' 00:00+00', (first + interval '1 month')::date::text || ' 00:00+00');
+        EXECUTE format('ALTER TABLE sojourn_v1.%I ENABLE ROW LEVEL SECURITY', name);
+        EXECUTE format('ALTER TABLE sojourn_v1.%I FORCE ROW LEVEL SECURITY', name);
+    END IF;
+END $$;
+DO $$
+DECLARE
+    month regclass;
+BEGIN
+    FOR month IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'sojourn_v1.session_history'::regclass LOOP
+        EXECUTE format('CREATE STATISTICS (mcv) ON reason, terminal_type, access, broker FROM %s', month);
+    END LOOP;
+END $$;
 -- The lost ones are few among many.
 CREATE INDEX live_session_lost ON sojourn_v1.live_session (tenant, login_at) WHERE lost_at IS NOT NULL;
--- Who asks for the sessions of a day gets those that began before and lasted long from here.
-CREATE INDEX session_history_long ON sojourn_v1.session_history (tenant, logout_at)
-    WHERE revision IS NOT NULL AND logout_at IS NOT NULL AND online_seconds > 172800;
+-- Who asks for the sessions of a day gets those that lasted long after it from here.
+CREATE INDEX session_history_long ON sojourn_v1.session_history (tenant, logout_at, login_at)
+    WHERE revision IS NOT NULL AND logout_at IS NOT NULL AND logout_at - login_at > interval '1 day';
