@@ -90,10 +90,19 @@ async def test_each_row_says_in_words_how_its_session_ended(acme: Console) -> No
         " FROM sojourn_v1.session_history WHERE event_id = 'e-s-5' AND revision = 3"
     )
     await ended(acme, "s-6", 6, login_at=None, online_seconds=None, user_id=None, user_name=None)
+    await ended(acme, "s-7", 7, reason="admin_disconnect", command="c-4")  # which was another session's
+    before = {"ended_after": end - timedelta(days=2)}
+    await ended(acme, "s-8", 8, revision=3, **{**lost, **before})
+    log_before = "UPDATE sojourn_v1.session_history SET revision = 3 WHERE event_id = 'e-s-1'"  # its offset was used
+    await acme.execute(log_before)
+    await acme.execute(
+        "INSERT INTO sojourn_v1.superseded SELECT tenant, partition, \"offset\", appended_at - interval '1 day', 15,"
+        " appended_at FROM sojourn_v1.session_history WHERE event_id = 'e-s-1'"
+    )
 
     page = await (await acme.client("acme")).get(PAGE, params=ANY)
 
-    assert shown(page) == ["s-1", "s-2", "s-3", "s-4", "s-5", "s-6"]
+    assert shown(page) == ["s-1", "s-2", "s-3", "s-4", "s-5", "s-6", "s-7", "s-8"]
     assert "logoff" in row_of(page, "s-1")
     assert "network" in row_of(page, "s-2")
     assert "lost between 10:39 and 10:41" in row_of(page, "s-3")
@@ -102,6 +111,10 @@ async def test_each_row_says_in_words_how_its_session_ended(acme: Console) -> No
     assert "logoff corrected; was: lost between 10:39 and 10:41" in row_of(page, "s-5")
     assert "corrected" not in row_of(page, "s-3")
     assert "– unknown" in row_of(page, "s-6")
+    assert "disconnected" in row_of(page, "s-7")
+    assert "Mary" not in row_of(page, "s-7")
+    assert "lost between 2026-11-18 10:41:00 and 2026-11-20 10:41:00" in row_of(page, "s-8")
+    assert "corrected" not in row_of(page, "s-1")
 
 
 async def test_the_range_is_one_of_the_tenants_days(acme: Console) -> None:

@@ -32,7 +32,7 @@ class Taken(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What is known of the ends of some sessions beside their rows."""
+    """What is known of the ends of some sessions beside their rows, by session."""
 
     orders: Mapping[str, Order]
     corrected: Mapping[str, Taken]
@@ -49,12 +49,13 @@ class Ending(NamedTuple):
 
 async def told(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Told:
     """Return what else is known of the rows of a page of the history, as the tenant's reader."""
-    commands = [row["command"] for row in rows if row["command"]]
+    named = {row["session_id"]: row["command"] for row in rows if row["command"]}
     revised = [row["session_id"] for row in rows if row["revision"] >= _CORRECTED_REVISION_MIN]
     orders: dict[str, Order] = {}
     corrected: dict[str, Taken] = {}
-    if commands:
-        cursor = await connection.execute(statement("load_orders"), {"command_ids": commands})
+    if named:
+        values = {"session_ids": list(named), "command_ids": list(named.values())}
+        cursor = await connection.execute(statement("load_orders"), values)
         orders = {row[0]: Order(*row[1:]) for row in await cursor.fetchall()}
     if revised:
         cursor = await connection.execute(statement("load_corrected"), {"session_ids": revised})
@@ -67,7 +68,7 @@ def ending(row: Mapping[str, Any], known: Told, view: View) -> Ending:
     say = view.words.gettext
     is_lost = row["reason"] == LOST
     text, detail = say(REASONS.get(row["reason"], row["reason"])), ""
-    order = known.orders.get(row["command"] or "")
+    order = known.orders.get(row["session_id"]) if row["command"] else None
     if is_lost and row["ended_before"] is not None:
         detail = _between(row["ended_after"] or row["logout_at"], row["ended_before"], view)
     elif order is not None:
@@ -82,10 +83,12 @@ def _was(taken: Taken, view: View) -> str:
     text = view.words.gettext(REASONS.get(taken.reason, taken.reason))
     if taken.ended_before is not None:
         return f"{text} {_between(taken.ended_after or taken.logout_at, taken.ended_before, view)}"
-    return f"{text} {view.times.clock_seconds(taken.logout_at)}"
+    return f"{text} {view.times.moment(taken.logout_at)}"
 
 
 def _between(first: datetime, last: datetime, view: View) -> str:
     times = view.times
     clock = times.clock_seconds if (last - first).total_seconds() <= _SHORT_SECONDS else times.clock
+    if times.day(first) != times.day(last):
+        clock = times.moment
     return view.words.gettext("between %(first)s and %(last)s") % {"first": clock(first), "last": clock(last)}
