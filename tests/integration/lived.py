@@ -92,10 +92,15 @@ async def write(connection: psycopg.AsyncConnection[Any], tenant: str, sessions:
     """Let a tenant exist whose sessions these are."""
     await insert_tenant(connection, tenant)
     for session in sessions:
-        if session.logout is None:
-            await insert_live(connection, tenant, f"s-{next(_places)}", slot=next(_places), **columns(session))
-        else:
-            await write_ended(connection, tenant, session)
+        await add(connection, tenant, session)
+
+
+async def add(connection: psycopg.AsyncConnection[Any], tenant: str, session: Lived) -> None:
+    """Add an open or an ended session."""
+    if session.logout is None:
+        await insert_live(connection, tenant, f"s-{next(_places)}", slot=next(_places), **columns(session))
+    else:
+        await write_ended(connection, tenant, session)
 
 
 async def write_ended(
@@ -109,7 +114,18 @@ async def write_ended(
         connection, tenant, f"s-{offset}", offset=offset, appended_at=at, logout_at=session.logout, **outcome,
         **columns(session),
     )  # fmt: skip
+    await tell_late(connection, tenant, (offset, at))
     return offset, at
+
+
+async def tell_late(connection: psycopg.AsyncConnection[Any], tenant: str, place: tuple[int, datetime]) -> None:
+    """Write down that a record comes late, if it does: see sql/apply_stage.sql."""
+    await connection.execute(
+        'INSERT INTO sojourn_v1.late_record (tenant, appended_at, partition, "offset") '
+        "SELECT %(tenant)s, %(at)s, 0, %(offset)s FROM sojourn_v1.position "
+        "WHERE topic = 'sojourn.heartbeats' AND complete_to - interval '1 hour' > %(at)s ON CONFLICT DO NOTHING",
+        {"tenant": tenant, "offset": place[0], "at": place[1]},
+    )
 
 
 async def correct(

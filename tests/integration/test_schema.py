@@ -190,7 +190,7 @@ async def test_every_table_of_tenants_has_policies_that_name_the_tenant(
         "sojourn.export_schedule": {exporting},
         "sojourn_v1.known_name": {("search", "SELECT", ("sojourn_searcher",), "true", None)},
     }
-    assert len(tenants) == 17
+    assert len(tenants) == 19
     for table in tenants:
         found = {(p[1], p[2], tuple(sorted(p[3])), p[4], p[5]) for p in policies if p[0] == table}
         assert found == expected | more.get(table, set()), table

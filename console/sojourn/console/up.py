@@ -19,6 +19,7 @@ from cyclopts.validators import Number
 from sojourn.console.health import listen, reporting
 from sojourn.console.http.gateway import Gateway
 from sojourn.console.jobs.runner import Exports
+from sojourn.console.jobs.statistics import StatisticsBlocks
 from sojourn.console.opening import SWITCH, DataDir, Opened, opened
 from sojourn.console.output import write_line
 from sojourn.console.served import served
@@ -105,6 +106,7 @@ async def _run(
     data_dir, destinations = parts.settings.data_dir, parts.settings.export_destinations
     server = served(parts.database, log, data_dir, gateway, [reporting("/health", report)], destinations, site_settings)
     exports = Exports(Site(parts.database, log, data_dir, destinations))
+    blocks = StatisticsBlocks(Site(parts.database, log, data_dir))
 
     async def serve() -> None:
         await server.serve(sockets=[listener])
@@ -116,7 +118,13 @@ async def _run(
         for work in late:
             work.cancel()
 
-    works = [host.run(stopping), serve(), exports.run(stopping), _drop_old_heartbeats(log, stopping)]
+    works = [
+        host.run(stopping),
+        serve(),
+        exports.run(stopping),
+        blocks.run(stopping),
+        _drop_old_heartbeats(log, stopping),
+    ]
     if demo_dir is not None:
         works.append(_demo(log, demo_dir, stopping))
     try:

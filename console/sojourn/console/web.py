@@ -12,6 +12,7 @@ from cyclopts.validators import Number
 from sojourn.console.gateway import health_handler, serve_until_stopped
 from sojourn.console.health import listen
 from sojourn.console.jobs.runner import Exports
+from sojourn.console.jobs.statistics import StatisticsBlocks
 from sojourn.console.logs import log_lines
 from sojourn.console.opening import DataDir, opened
 from sojourn.console.served import served
@@ -37,8 +38,9 @@ async def console(
         async with opened(data_dir) as parts:
             data_dir, destinations = parts.settings.data_dir, parts.settings.export_destinations
             exports = Exports(Site(parts.database, parts.log, data_dir, destinations))
+            blocks = StatisticsBlocks(Site(parts.database, parts.log, data_dir))
             server = served(parts.database, parts.log, data_dir, None, [health_handler(parts)], destinations, settings)
             _log.info("console.started", version=version("sojourn"), port=port)
-            async with exports.running():
+            async with exports.running(), blocks.running():
                 await serve_until_stopped(server, listener)
     _log.info("console.stopped")

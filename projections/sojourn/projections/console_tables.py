@@ -3,7 +3,7 @@
 from sqlalchemy import ARRAY, BigInteger, Boolean, Date, Index, Integer, LargeBinary, Text, Uuid, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from sojourn.projections.tables import INSTANT, STABLE, TABLES, admin_action, maybe, some, table
+from sojourn.projections.tables import INSTANT, STABLE, TABLES, admin_action, maybe, some, table, view
 
 __all__ = ["TABLES"]  # with these tables in it
 
@@ -128,3 +128,24 @@ console_key = table(
     some(INSTANT, "made_at"),
     schema=STABLE,
 )
+
+# What the console keeps of the history for statistics, and the projector tells about it.
+late_record = table(
+    "late_record",
+    "tenant appended_at partition offset",
+    some(Text, "tenant"),
+    some(INSTANT, "appended_at"),
+    some(Integer, "partition"),
+    some(BigInteger, "offset"),
+)
+
+statistics_block = table(
+    "statistics_block",
+    "tenant starts_at",
+    some(Text, "tenant"),
+    some(INSTANT, "starts_at", "ends_at"),
+    some(Text, "source"),
+    some(BigInteger, "late"),
+    some(LargeBinary, "added", "removed"),
+)
+statistics_blocks = view("statistics_block", statistics_block)

@@ -7,7 +7,7 @@ from typing import Final
 from sojourn.events.embedded.database import Database
 from sojourn.events.errors import SojournError
 
-VERSION: Final = "0005"  # the newest migration; a test compares
+VERSION: Final = "0006"  # the newest migration; a test compares
 
 
 class SchemaMismatch(SojournError):

@@ -10,6 +10,11 @@ FROM stage;
 INSERT INTO superseded (tenant, partition, "offset", appended_at, by_offset, by_appended_at)
 SELECT tenant, partition, supersedes_offset, supersedes_appended_at, "offset", appended_at
 FROM stage WHERE supersedes_offset IS NOT NULL;
+INSERT INTO late_record (tenant, appended_at, partition, "offset")
+SELECT tenant, appended_at, partition, "offset" FROM stage
+WHERE appended_at < (
+    SELECT complete_to - interval '1 hour' FROM position
+    WHERE topic = 'sojourn.heartbeats' AND partition = (SELECT partition FROM stage LIMIT 1));
 INSERT INTO session_count AS c (tenant, partition, broker, state, sessions)
 SELECT tenant, partition, broker, state, sum(sessions)
 FROM (

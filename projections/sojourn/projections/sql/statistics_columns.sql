@@ -6,5 +6,6 @@ SELECT
     array_send(array_agg(octet_length(person))), string_agg(person, ''),
     array_send(array_agg(octet_length(desktop))), string_agg(desktop, ''),
     array_send(array_agg(octet_length(address))), string_agg(address, ''),
-    array_send(array_agg(octet_length(kind))), string_agg(kind, '')
+    array_send(array_agg(octet_length(kind))), string_agg(kind, ''),
+    array_send(array_agg(appended_at))
 FROM session

@@ -8,6 +8,7 @@ SELECT
     coalesce(desktop_id, '') || E'\x1f' || coalesce(desktop_name, '') AS desktop,
     coalesce(client_ip, '') AS address,
     coalesce(terminal_type, '') || E'\x1f' || coalesce(access, '') || E'\x1f' || outcome || E'\x1f' || reason
-        || E'\x1f' || coalesce(broker, '') || E'\x1f' || coalesce(terminal_os, '') AS kind
+        || E'\x1f' || coalesce(broker, '') || E'\x1f' || coalesce(terminal_os, '') AS kind,
+    appended_at
 FROM session_revision
 WHERE logout_at IS NOT NULL AND appended_at >= %(since)s AND appended_at < %(until)s

@@ -7,7 +7,8 @@ SELECT
     user_id || E'\x1f' || user_name AS person,
     desktop_id || E'\x1f' || desktop_name AS desktop,
     client_ip AS address,
-    terminal_type || E'\x1f' || access || E'\x1f' || E'\x1f' || E'\x1f' || broker || E'\x1f' || terminal_os AS kind
+    terminal_type || E'\x1f' || access || E'\x1f' || E'\x1f' || E'\x1f' || broker || E'\x1f' || terminal_os AS kind,
+    appended_at
 FROM current_session
 WHERE login_at > %(after)s
 ORDER BY login_at

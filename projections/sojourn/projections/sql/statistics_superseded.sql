@@ -8,7 +8,8 @@ SELECT
     coalesce(h.desktop_id, '') || E'\x1f' || coalesce(h.desktop_name, '') AS desktop,
     coalesce(h.client_ip, '') AS address,
     coalesce(h.terminal_type, '') || E'\x1f' || coalesce(h.access, '') || E'\x1f' || h.outcome || E'\x1f' || h.reason
-        || E'\x1f' || coalesce(h.broker, '') || E'\x1f' || coalesce(h.terminal_os, '') AS kind
+        || E'\x1f' || coalesce(h.broker, '') || E'\x1f' || coalesce(h.terminal_os, '') AS kind,
+    h.appended_at
 FROM sojourn_v1.superseded AS s
 JOIN session_revision AS h
     ON h.tenant = s.tenant AND h.partition = s.partition AND h."offset" = s."offset" AND h.appended_at = s.appended_at
