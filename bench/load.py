@@ -37,10 +37,10 @@ def lifecycle(count: int, seed: int = 1) -> Iterator[bytes]:
     made = 0
     for number, (tenant, session_id) in enumerate(sessions(count, seed)):
         began = now - timedelta(seconds=number % 36_000 + 60)
-        yield encode(_established(tenant, session_id, number, began))
+        yield encode(established(tenant, session_id, number, began))
         made += 1
         if number % OPEN_SHARE:
-            waiting.append(encode(_destroyed(tenant, session_id, began + timedelta(seconds=number % 3600))))
+            waiting.append(encode(destroyed(tenant, session_id, began + timedelta(seconds=number % 3600))))
         if len(waiting) > WAITING_MAX or (waiting and count - made <= len(waiting)):
             yield waiting.pop(0)
             made += 1
@@ -48,7 +48,8 @@ def lifecycle(count: int, seed: int = 1) -> Iterator[bytes]:
             return
 
 
-def _established(tenant: str, session_id: str, number: int, at: datetime) -> Established:
+def established(tenant: str, session_id: str, number: int, at: datetime) -> Established:
+    """Return the event that a session of one of 50,000 users began, on one of 30,000 desktops."""
     return Established(
         specversion="1.0",
         id=f"{session_id}-1",
@@ -68,7 +69,8 @@ def _established(tenant: str, session_id: str, number: int, at: datetime) -> Est
     )
 
 
-def _destroyed(tenant: str, session_id: str, at: datetime) -> Destroyed:
+def destroyed(tenant: str, session_id: str, at: datetime) -> Destroyed:
+    """Return the event that a session ended."""
     return Destroyed(
         specversion="1.0",
         id=f"{session_id}-2",

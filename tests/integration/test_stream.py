@@ -3,16 +3,18 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from sojourn.console.api import stream as stream_api
 from sojourn.console.stream import hub as hubs
-from tests.integration.rows import HISTORY_DAY, insert_history, insert_tenant
-from tests.integration.site_steps import WAIT_SECONDS_MAX, Console
+from tests.integration.rows import HISTORY_DAY, insert_history, insert_live, insert_tenant
+from tests.integration.site_steps import WAIT_SECONDS_MAX, Console, running_console
 
 Event = tuple[str, str | None, dict[str, Any]]
 
@@ -59,7 +61,7 @@ async def listening(client: httpx.AsyncClient, last: str | None = None) -> Async
 
 
 async def commit(console: Console, tenant: str, *sessions: str, first: int, **columns: Any) -> None:
-    """Leave what a projector would commit: rows, the position, and the notification."""
+    """Leave what a projector would commit: rows and the position."""
     async with console.rows() as connection, connection.transaction():
         for offset, session_id in enumerate(sessions, first):
             await insert_history(connection, tenant, session_id, offset=offset, **columns)
@@ -69,7 +71,6 @@ async def commit(console: Console, tenant: str, *sessions: str, first: int, **co
             " ON CONFLICT (topic, partition) DO UPDATE SET next_offset = %(next)s",
             {"next": first + len(sessions), "at": HISTORY_DAY},
         )
-        await connection.execute("SELECT pg_notify('sojourn_applied', 'sojourn.lifecycle')")
 
 
 @pytest.fixture
@@ -167,3 +168,96 @@ async def test_what_is_no_event_id_is_refused(two_tenants: Console) -> None:
 
     for last in ("x", "0:1,", "0:-1", "0:1" * 9000):
         assert (await client.get("/v1/stream", headers={"Last-Event-ID": last})).status_code in {400, 431}
+
+
+async def test_every_console_tells_and_who_goes_from_one_to_another_misses_nothing(
+    two_tenants: Console, tmp_path: Path
+) -> None:
+    async with running_console(two_tenants.database, tmp_path / "other") as other:
+        async with (
+            listening(await two_tenants.client("acme", "read")) as here,
+            listening(await other.client("acme", "read")) as there,
+        ):
+            await here.next("changes"), await there.next("changes")
+            await commit(two_tenants, "acme", "s-1", first=1)
+            told = [await here.next("changes", "resync"), await there.next("changes", "resync")]
+
+        assert told[0] == told[1]
+        await commit(two_tenants, "acme", "s-2", first=2)
+        async with listening(await other.client("acme", "read"), told[0][1]) as again:
+            missed = await again.next("changes", "resync")
+
+    assert [change["session_id"] for change in missed[2]["sessions"]] == ["s-2"]
+
+
+async def test_what_was_committed_while_the_console_had_no_database_is_told_when_it_is_back(
+    two_tenants: Console, migrated_server: str
+) -> None:
+    (name,) = (await two_tenants.execute("SELECT current_database()"))[0]
+    client = await two_tenants.client("acme", "read")
+    async with listening(client) as listener, await psycopg.AsyncConnection.connect(migrated_server) as server:
+        await listener.next("changes")
+        await server.set_autocommit(True)
+        away = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = %s"
+
+        async with two_tenants.rows() as connection:  # what is committed now, nobody listens to
+            await server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+            await server.execute(f"{away} AND pid <> %s".encode(), [name, connection.info.backend_pid])
+            assert (await client.get("/v1/sessions")).status_code == 503
+            await insert_history(connection, "acme", "s-1", offset=1)
+            await connection.execute("UPDATE sojourn_v1.position SET next_offset = 2")
+        await server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+
+        kind, last, told = await listener.next("changes", "resync")
+
+    assert (kind, last, [change["session_id"] for change in told["sessions"]]) == ("changes", "0:2", ["s-1"])
+
+
+async def test_a_stream_ends_when_the_database_cannot_say_who_may_read(
+    two_tenants: Console, migrated_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_api, "CHECK_SECONDS", 0.05)
+    (name,) = (await two_tenants.execute("SELECT current_database()"))[0]
+    async with listening(await two_tenants.client("acme", "read")) as listener:
+        await listener.next("changes")
+        async with await psycopg.AsyncConnection.connect(migrated_server, autocommit=True) as server:
+            await server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+            await server.execute(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = %s", [name]
+            )
+
+            await listener.end()
+
+            await server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+
+
+async def test_a_console_that_stops_ends_its_streams_in_order(two_tenants: Console, tmp_path: Path) -> None:
+    async with AsyncExitStack() as listeners:
+        async with running_console(two_tenants.database, tmp_path / "other") as other:
+            client = httpx.AsyncClient(base_url=other.url, timeout=WAIT_SECONDS_MAX)
+            await listeners.enter_async_context(client)
+            client.headers["Authorization"] = f"Bearer {await other.token('acme', ['read'])}"
+            listener = await listeners.enter_async_context(listening(client))
+            await listener.next("changes")
+
+        await listener.end()
+
+
+async def test_who_is_told_of_a_change_gets_a_list_that_has_it_though_others_share_an_older_one(
+    two_tenants: Console,
+) -> None:
+    async def shown() -> str:
+        client = await two_tenants.person("acme", "viewer")
+        answer = await client.get("/t/acme/sessions", headers={"HX-Request": "true", "Sojourn-Unasked": "yes"})
+        assert answer.status_code == 200
+        return answer.text
+
+    async with listening(await two_tenants.client("acme", "read")) as listener:
+        for number in range(1, 4):
+            async with two_tenants.rows() as connection:
+                await insert_live(connection, "acme", f"live-{number}", slot=number)
+            await commit(two_tenants, "acme", f"s-{number}", first=number)
+            while (await listener.next("changes", "resync"))[1] != f"0:{number + 1}":
+                pass
+
+            assert f"live-{number}" in await shown()

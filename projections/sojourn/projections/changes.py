@@ -9,7 +9,6 @@ from psycopg import AsyncConnection
 from sojourn.events.topics import LIFECYCLE
 from sojourn.projections.statements import statement
 
-APPLIED: Final = "sojourn_applied"  # what sql/advance.sql notifies
 CLOCKS_MAX: Final = timedelta(hours=1)  # by how much append times of one partition may go back when a log moves
 ALWAYS: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -24,6 +23,14 @@ class Place(NamedTuple):
 
 
 BEGIN: Final = Place(0, ALWAYS)
+
+
+async def load_positions(connection: AsyncConnection[Any]) -> list[tuple[Any, ...]]:
+    """Return what is another after each commit of a projector, as the auditor."""
+    cursor = await connection.execute(
+        "SELECT topic, partition, next_offset, complete_to FROM position ORDER BY topic, partition"
+    )
+    return await cursor.fetchall()
 
 
 async def load_places(connection: AsyncConnection[Any]) -> dict[int, Place]:

@@ -14,8 +14,11 @@ from sojourn.console.pages.following import load_strip
 from sojourn.console.pages.lists import ROWS, columns_of, direction_of, page_at, remembered, sort_of, ways
 from sojourn.console.pages.render import AnyRequest, Pages, View, tenant_path, with_query
 from sojourn.console.pages.views import saved_views
-from sojourn.console.site.access import Who, needs
+from sojourn.console.site.access import UNASKED, Who, needs
+from sojourn.console.site.principal import Principal
 from sojourn.console.site.site import Connection
+from sojourn.console.stream.messages import event_id
+from sojourn.projections.changes import load_places
 from sojourn.projections.counts import current_counts, matching
 from sojourn.projections.listing import CurrentOrder, current_page
 from sojourn.projections.read import CurrentFilter
@@ -87,6 +90,14 @@ def current_handlers(pages: Pages) -> list[HTTPRouteHandler]:
     @get("/t/{tenant:str}/sessions", opt=needs("read"), include_in_schema=False)
     async def sessions(request: AnyRequest, principal: Who) -> Response[bytes]:
         question = asked(request)
+        view = View(request, principal, pages.site.now())
+        if UNASKED in request.headers and view.is_part and question.query["follow"] is None:
+            # Made once for all who look at the same: it says nothing of who asks but what is in the key.
+            key = (principal.permissions, view.words.locale, view.takes_gzip, view.query, *question.columns)
+            return await pages.site.shared.get(principal.tenant, key, lambda: answered(request, principal, question))
+        return await answered(request, principal, question)
+
+    async def answered(request: AnyRequest, principal: Principal, question: Question) -> Response[bytes]:
         paged = Paged(await pages.site.cursors(), principal.tenant, question.about)
         async with pages.site.reader(principal.tenant) as connection:
             view = await pages.view(request, principal, connection)
@@ -126,6 +137,7 @@ async def _list(connection: Connection, paged: Paged, question: Question) -> dic
     pending = {row[0] for row in await (await connection.execute(_PENDING)).fetchall()}
     return {
         "rows": [_row(row, pending) for row in page.rows],
+        "places": event_id(await load_places(connection)),
         "counts": await current_counts(connection),
         "matching": await matching(connection, question.filters) if question.set_names else None,
         **ways(paged, page, question.query),

@@ -12,6 +12,7 @@ from typing import Any, Final, LiteralString
 from psycopg import AsyncConnection, OperationalError
 
 from sojourn.console.site.cursors import Cursors, load_cursors
+from sojourn.console.site.shared import Shared
 from sojourn.events.embedded.database import Database
 from sojourn.events.errors import Unreachable
 from sojourn.events.log import Log
@@ -33,6 +34,7 @@ class Site:
         self.database, self.log, self.data_dir = database, log, data_dir
         self.destinations = destinations  # where exports may go, by name
         self.statistics = StatisticsCache()
+        self.shared = Shared()
         self._cursors: Cursors | None = None
         self._idle: list[Connection] = []
         self._free = asyncio.Semaphore(CONNECTIONS_MAX)

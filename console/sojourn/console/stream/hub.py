@@ -1,4 +1,4 @@
-"""The hub: hears of every commit of a projector, reads what changed once for each tenant, and tells all its streams."""
+"""The hub: looks whether a projector has committed, reads what changed once for each tenant, tells all its streams."""
 
 import asyncio
 import time
@@ -7,12 +7,12 @@ from contextlib import suppress
 from typing import Final
 
 import structlog
-from psycopg import OperationalError, sql
+from psycopg import OperationalError
 
-from sojourn.console.site.site import Site
+from sojourn.console.site.site import Connection, Site
 from sojourn.console.stream.messages import Message, changes_message, freshness_message, resync_message
 from sojourn.events.errors import Unreachable
-from sojourn.projections.changes import ALWAYS, APPLIED, BEGIN, Kind, Place, load_changes, load_places
+from sojourn.projections.changes import ALWAYS, BEGIN, Kind, Place, load_changes, load_places, load_positions
 from sojourn.projections.counts import current_counts
 from sojourn.projections.freshness import Freshness, tenant_freshness
 from sojourn.projections.read import NoSuchTenant
@@ -21,11 +21,15 @@ CHANGES_MAX: Final = 200  # of one message: who shows a hundred rows reads the l
 QUEUE_MESSAGES_MAX: Final = 16  # of one stream; who is further behind reads the list anew
 TOGETHER_SECONDS_MIN: Final = 0.1  # changes within it are told together; a person sees no difference
 TOGETHER_SECONDS_MAX: Final = 2.0  # nobody waits longer for the next change, whatever the load
-SHARE: Final = 0.2  # of the time that the hub takes from what else its process does
-LISTEN_SECONDS: Final = 5.0  # finds a LISTEN connection that died without a word
+LOOK_SECONDS: Final = 0.05  # between two looks at the positions, each a third of a millisecond
 RECONNECT_SECONDS: Final = 0.2  # a restart takes longer, and a cut connection hardly shows
-PAGE_SECONDS: Final = 0.02  # what one page of a list takes from this process and the database
-PAGES_SHARE: Final = 0.5  # of one core, for all pages that ask again because of a message
+
+# What it takes of one core, as measured (docs/performance.md), and how much of that core the streams may have.
+TELL_SECONDS: Final = 0.0002  # one message to one stream
+ASK_SECONDS: Final = 0.002  # one page that asks for a list which another has just got alike
+MAKE_SECONDS: Final = 0.016  # one list that nobody has got yet
+TELLING_SHARE: Final = 0.2
+ASKING_SHARE: Final = 0.4
 
 _log = structlog.get_logger("sojourn.stream")
 
@@ -70,10 +74,9 @@ class Stream:
 class _Tenant:
     """What was told of one tenant, and to whom."""
 
-    def __init__(self, places: Mapping[int, Place]) -> None:
-        self.places = places
+    def __init__(self, places: Mapping[int, Place], counts: dict[str, int], freshness: Freshness) -> None:
+        self.places, self.counts, self.freshness = places, counts, freshness
         self.streams: set[Stream] = set()
-        self.freshness: Freshness | None = None
 
 
 class Hub:
@@ -82,9 +85,8 @@ class Hub:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._tenants: dict[str, _Tenant] = {}
-        self._heard = asyncio.Event()
+        self._has_streams = asyncio.Event()
         self._opening = asyncio.Lock()
-        self._listening: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
         self._is_stopped = False
 
@@ -96,28 +98,27 @@ class Hub:
     @property
     def again_ms(self) -> int:
         """How many milliseconds a page should leave between two questions for its list, as many as ask now."""
-        return int(1000 * max(TOGETHER_SECONDS_MIN, self.count * PAGE_SECONDS / PAGES_SHARE))
+        each = ASK_SECONDS + MAKE_SECONDS * self._site.shared.made_share
+        return int(1000 * max(TOGETHER_SECONDS_MIN, self.count * each / ASKING_SHARE))
 
     async def open(self, tenant: str, last: Mapping[int, int] | None) -> Stream:
         """Return a stream of a tenant's changes, from the offsets that its client knows; `close` takes it back."""
         self._start()
         stream = Stream(tenant)
-        async with self._opening:
+        async with self._opening:  # one at a time: after a restart all come at once, and others want to read as well
             if tenant not in self._tenants:
                 async with self._site.reader(tenant) as connection:
-                    self._tenants[tenant] = _Tenant(await load_places(connection))
-            self._tenants[tenant].streams.add(stream)  # before it reads: what comes meanwhile is told after that
-        try:
-            async with self._site.reader(tenant) as connection:
-                places = await load_places(connection)
-                known = places if last is None else _known(places, last)
-                changes = None if known is None else await load_changes(connection, tenant, known, CHANGES_MAX)
-                counts = await current_counts(connection)
-                fresh = await tenant_freshness(connection)
-        except BaseException:
-            self.close(stream)
-            raise
-        stream.begin([self._told(places, changes, counts), freshness_message(fresh)])
+                    self._tenants[tenant] = _Tenant(*await _standing(connection))
+            told = self._tenants[tenant]
+            told.streams.add(stream)  # whatever is told from now on comes after this
+            self._has_streams.set()
+            places, counts, fresh = told.places, told.counts, told.freshness
+            try:
+                missed = {} if last is None else await self._missed(tenant, last)
+            except BaseException:
+                self.close(stream)
+                raise
+        stream.begin([self._told(places, missed, counts), freshness_message(fresh)])
         if self._is_stopped:
             stream.end()
         return stream
@@ -128,6 +129,9 @@ class Hub:
         told.streams.remove(stream)
         if not told.streams:
             del self._tenants[stream.tenant]
+            self._site.shared.forget(stream.tenant)
+        if not self._tenants:
+            self._has_streams.clear()
 
     def stop(self) -> None:
         """End all streams, and those that come."""
@@ -137,58 +141,61 @@ class Hub:
                 stream.end()
 
     async def aclose(self) -> None:
-        """Stop listening."""
-        for task in (self._listening, self._telling):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
+        """Look no more."""
+        if self._telling is not None:
+            self._telling.cancel()
+            await asyncio.wait([self._telling])
+
+    async def _missed(self, tenant: str, last: Mapping[int, int]) -> Mapping[str, Kind] | None:
+        """Return what changed since a client was told; None where it knows another log, or too much did."""
+        async with self._site.reader(tenant) as connection:
+            known = _known(await load_places(connection), last)
+            return None if known is None else await load_changes(connection, tenant, known, CHANGES_MAX)
 
     def _start(self) -> None:
-        if self._listening is None or self._listening.done():
-            self._listening = asyncio.create_task(self._listen())
-            self._listening.add_done_callback(self._failed)
         if self._telling is None or self._telling.done():
             self._telling = asyncio.create_task(self._tell())
             self._telling.add_done_callback(self._failed)
 
-    async def _listen(self) -> None:
+    async def _tell(self) -> None:
         while True:
+            await self._has_streams.wait()
             with suppress(OperationalError, Unreachable):
                 async with await self._site.database.connect(autocommit=True) as connection:
-                    await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(APPLIED)))
-                    while True:
-                        self._heard.set()
-                        async for _ in connection.notifies(timeout=LISTEN_SECONDS):
-                            self._heard.set()
-                        await connection.execute("SELECT")
+                    await connection.execute("SET ROLE sojourn_auditor; SET search_path = sojourn")
+                    await self._tell_changes(connection)
             await asyncio.sleep(RECONNECT_SECONDS)
 
-    async def _tell(self) -> None:
-        """Tell what changed, again and again; the more it takes, the more is told together."""
-        while True:
-            await self._heard.wait()
-            self._heard.clear()
+    async def _tell_changes(self, connection: Connection) -> None:
+        """Tell what changed for as long as there are streams; the more it takes, the more is told together."""
+        told = None
+        while self._tenants:
+            positions = await load_positions(connection)
+            if positions == told:
+                await asyncio.sleep(LOOK_SECONDS)
+                continue
             began = time.monotonic()
             for tenant in list(self._tenants):
-                with suppress(Unreachable, NoSuchTenant, KeyError):  # told in the next round, or nobody is there
+                with suppress(NoSuchTenant, KeyError):  # nobody is there
                     await self._tell_tenant(tenant)
-            took = time.monotonic() - began
-            await asyncio.sleep(min(max(TOGETHER_SECONDS_MIN, took / SHARE), TOGETHER_SECONDS_MAX))
+            told = positions
+            takes = time.monotonic() - began + self.count * TELL_SECONDS
+            await asyncio.sleep(min(max(TOGETHER_SECONDS_MIN, takes / TELLING_SHARE), TOGETHER_SECONDS_MAX))
 
     async def _tell_tenant(self, tenant: str) -> None:
         told = self._tenants[tenant]
         async with self._site.reader(tenant) as connection:
-            places = await load_places(connection)
+            places, counts, fresh = await _standing(connection)
             known = {partition: told.places.get(partition, BEGIN) for partition in places}
             changes = await load_changes(connection, tenant, known, CHANGES_MAX)
-            counts = await current_counts(connection)
-            fresh = await tenant_freshness(connection)
         messages = []
         if changes is None or changes:
             messages.append(self._told(places, changes, counts))
         if fresh != told.freshness:
             messages.append(freshness_message(fresh))
-        told.places, told.freshness = places, fresh
+        told.places, told.counts, told.freshness = places, counts, fresh
+        if told.streams:
+            self._site.shared.renew(tenant)
         resync = self._told(places, None, counts)
         for stream in told.streams:
             stream.tell(messages, resync)
@@ -205,6 +212,11 @@ class Hub:
             for told in self._tenants.values():
                 for stream in told.streams:
                     stream.end()
+
+
+async def _standing(connection: Connection) -> tuple[dict[int, Place], dict[str, int], Freshness]:
+    """Return up to where the lists go, how many sessions they have, and how fresh they are."""
+    return await load_places(connection), await current_counts(connection), await tenant_freshness(connection)
 
 
 def _known(places: Mapping[int, Place], last: Mapping[int, int]) -> dict[int, Place] | None:

@@ -72,6 +72,7 @@
       const answer = await part(live().dataset.path, click ? {} : UNASKED);
       if (answer.ok) show(await answer.text());
       else if (answer.status === 409) location.assign(location.pathname); // the place in the list is gone
+      else if (answer.status === 429 || answer.status >= 500) isMany = true; // it has too much to do, or stops: ask again
     } catch { isMany = true; }
     isAsking = false;
     if (isMany) timer ??= setTimeout(() => { timer = null; settle(); }, 2000); else settle();
@@ -123,7 +124,7 @@
   });
 
   // ---- The stream ---------------------------------------------------------------------------------------------------
-  let heard = null, source = null, isOpen = false;
+  let heard = null, source = null, isOpen = false, isBeginning = true;
   const clock = (at) => new Intl.DateTimeFormat("en-GB", { timeStyle: "medium", timeZone: document.documentElement.dataset.zone }).format(at);
   const showLiveness = () => {
     const fresh = byId("fresh");
@@ -136,19 +137,24 @@
   };
   const hear = () => { heard = new Date(); if (!isOpen) { isOpen = true; showLiveness(); } };
   const taken = (event) => { hear(); const told = JSON.parse(event.data); if (told.again_ms) againMs = told.again_ms; return told; };
+  // Each message says up to where in the log it tells, and so does the list: what a list has already need not be asked for.
+  const places = (text) => new Map(text.split(",").map((place) => place.split(":").map(Number)));
+  const has = (told) => { const own = places(live().dataset.places); return [...places(told)].every(([partition, offset]) => own.get(partition) >= offset); };
   const concerns = (change) => change.change === "opened" || shown().has(change.session_id) || !byId("strip").hidden;
 
   const listen = () => {
     source = new EventSource(`/v1/stream?tenant=${encodeURIComponent(document.documentElement.dataset.tenant)}`);
     source.addEventListener("changes", (event) => {
-      const told = taken(event);
-      for (const change of told.sessions) if (concerns(change)) waiting.add(change.session_id);
-      if (told.sessions.length && !waiting.size) later();
+      const told = taken(event), isNew = !has(event.lastEventId);
+      if (isNew && isBeginning) isMany = true; // something came between the page and its stream
+      isBeginning = false;
+      if (isNew) for (const change of told.sessions) if (concerns(change)) waiting.add(change.session_id);
+      if (isNew && told.sessions.length && !waiting.size) later();
       settle();
       const drawn = byId("drawer").dataset.session;
       if (drawn && told.sessions.some((change) => change.session_id === drawn)) openDrawer(byId("drawer").dataset.path, false, UNASKED);
     });
-    source.addEventListener("resync", (event) => { taken(event); isMany = true; settle(); });
+    source.addEventListener("resync", (event) => { taken(event); if (!has(event.lastEventId)) isMany = true; settle(); });
     source.addEventListener("freshness", (event) => {
       const told = taken(event);
       const time = byId("complete-to");
@@ -163,7 +169,7 @@
       listen.brokers = state;
     });
     source.addEventListener("heartbeat", hear);
-    source.onopen = hear;
+    source.onopen = () => { listen.delay = undefined; hear(); };
     source.onerror = () => {
       isOpen = false;
       showLiveness();
