@@ -9,7 +9,7 @@ from litestar.params import QueryParameter
 from msgspec import Struct
 
 from sojourn.console.api.paging import AnyRequest, Paged, link_header
-from sojourn.console.api.parameters import INSTANT, PAGE_ROWS, TEXT, Cursor, Limit, range_of
+from sojourn.console.api.parameters import DAY_OR_INSTANT, PAGE_ROWS, TEXT, Cursor, Limit, range_of
 from sojourn.console.api.users import known_tenant
 from sojourn.console.identity.trail import Act, ActFilter, acts_page
 from sojourn.console.site.access import Who, needs
@@ -21,9 +21,11 @@ _ACTION: Final = "What, as `user.add`."
 Actor = Annotated[str | None, QueryParameter(description=_ACTOR, **TEXT)]
 Action = Annotated[str | None, QueryParameter(description=_ACTION, **TEXT)]
 NotBefore = Annotated[
-    str | None, QueryParameter(name="from", schema_extra=INSTANT, description="Not before this instant.")
+    str | None, QueryParameter(name="from", schema_extra=DAY_OR_INSTANT, description="Not before this instant, or day.")
 ]
-Before = Annotated[str | None, QueryParameter(name="to", schema_extra=INSTANT, description="Before this instant.")]
+Before = Annotated[
+    str | None, QueryParameter(name="to", schema_extra=DAY_OR_INSTANT, description="Before this instant, or day.")
+]
 
 
 class ActsAnswer(Struct, frozen=True):

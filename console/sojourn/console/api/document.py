@@ -1,7 +1,6 @@
 """The description of the API at /v1/openapi.json, with schemas by the library that reads and writes the bodies."""
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from inspect import cleandoc, get_annotations
 from typing import Any, Final, get_args, get_origin
 
@@ -34,24 +33,16 @@ class Document(JsonRenderPlugin):
     def __init__(self, handlers: Sequence[HTTPRouteHandler]) -> None:
         super().__init__(path=["/", "/openapi.json"])
         self._handlers = handlers
+        self._rendered: bytes | None = None
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        """Return the document as JSON."""
-        document = {**openapi_schema, "components": {**openapi_schema["components"], "schemas": self._schemas}}
-        for operation in (one for path in document["paths"].values() for one in path.values()):
-            for parameter in operation.get("parameters", ()):
-                parameter["schema"] = _present(parameter["schema"])
-        return self.render_json(request, document)
-
-    @cached_property
-    def _schemas(self) -> dict[str, Any]:
-        kinds = {kind for handler in self._handlers for kind in _kinds(handler)}
-        _, schemas = msgspec.json.schema_components(
-            [ProblemDocument, *kinds], ref_template="#/components/schemas/{name}"
-        )
-        for schema in schemas.values():
-            schema["description"] = cleandoc(schema.get("description", ""))
-        return dict(sorted(schemas.items()))
+        """Return the document as JSON; it is the same from the first time on."""
+        if self._rendered is None:
+            components = {**openapi_schema["components"], "schemas": _schemas(self._handlers)}
+            for operation in (one for path in openapi_schema["paths"].values() for one in path.values()):
+                _mend(operation)
+            self._rendered = self.render_json(request, {**openapi_schema, "components": components})
+        return self._rendered
 
 
 def openapi(handlers: Sequence[HTTPRouteHandler]) -> OpenAPIConfig:
@@ -69,6 +60,15 @@ def openapi(handlers: Sequence[HTTPRouteHandler]) -> OpenAPIConfig:
     )
 
 
+def _schemas(handlers: Sequence[HTTPRouteHandler]) -> dict[str, Any]:
+    """Return the schemas of all bodies by their names."""
+    kinds = {kind for handler in handlers for kind in _kinds(handler)}
+    _, schemas = msgspec.json.schema_components([ProblemDocument, *kinds], ref_template="#/components/schemas/{name}")
+    for schema in schemas.values():
+        schema["description"] = cleandoc(schema.get("description", ""))
+    return dict(sorted(schemas.items()))
+
+
 def _kinds(handler: HTTPRouteHandler) -> Iterator[Any]:
     """Yield the types of the bodies that a handler takes and answers."""
     annotations = get_annotations(handler.fn)
@@ -79,6 +79,16 @@ def _kinds(handler: HTTPRouteHandler) -> Iterator[Any]:
         if isinstance(kind, type) and issubclass(kind, Response):
             continue  # a stream of bytes
         yield kind
+
+
+def _mend(operation: dict[str, Any]) -> None:
+    """Say of an operation what is so: a query knows no null, and files have no schema."""
+    for parameter in operation.get("parameters", ()):
+        parameter["schema"] = _present(parameter["schema"])
+    for answer in operation["responses"].values():
+        for content in answer.get("content", {}).values():
+            if not content["schema"]:
+                del content["schema"]
 
 
 def _present(schema: dict[str, Any]) -> dict[str, Any]:

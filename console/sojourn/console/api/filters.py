@@ -1,10 +1,10 @@
 """Which rows an export has: the filters of the lists, as a body names them."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, structs
 
-from sojourn.console.api.parameters import TEXT_CHARACTERS_MAX, day_or_instant_range
+from sojourn.console.api.parameters import DAY_OR_INSTANT, TEXT_CHARACTERS_MAX, range_of
 from sojourn.events.fields import Access, Reason, TerminalType
 from sojourn.projections.read import CurrentFilter, HistoryFilter
 
@@ -14,8 +14,7 @@ State = Literal["active", "lost", "unconfirmed"]
 
 Text = Annotated[str, Meta(min_length=1, max_length=TEXT_CHARACTERS_MAX, pattern=r"^[^\x00]*$")]
 
-_DAY_OR_INSTANT: Final = {"anyOf": [{"format": "date"}, {"format": "date-time"}], "examples": ["2026-11-01"]}
-Time = Annotated[str, Meta(extra_json_schema=_DAY_OR_INSTANT)]
+Time = Annotated[str, Meta(extra_json_schema=DAY_OR_INSTANT)]
 
 Destination = Annotated[str, Meta(extra_json_schema={"description": "A name that the console is configured with."})]
 
@@ -40,7 +39,7 @@ class OpenFilter(Listed, frozen=True, rename={"from_": "from"}):
 
     def made(self) -> CurrentFilter:
         """Return the filter of the list; raises the problem that its range is none."""
-        span = day_or_instant_range(self.from_, self.to)
+        span = range_of(self.from_, self.to, "filter.")
         return CurrentFilter(
             self.user, self.desktop, self.terminal, self.access, self.broker, *span, self.state, self.search
         )
@@ -74,5 +73,5 @@ class EndedFilter(ScheduledFilter, frozen=True, rename={"from_": "from"}):
 
     def made(self) -> HistoryFilter:
         """Return the filter of the list; raises the problem that its range is none."""
-        from_at, to_at = day_or_instant_range(self.from_, self.to)
+        from_at, to_at = range_of(self.from_, self.to, "filter.")
         return structs.replace(super().made(), from_at=from_at, to_at=to_at)

@@ -56,15 +56,22 @@ Cursor = Annotated[
     ),
 ]
 INSTANT: Final = {"format": "date-time"}
+DAY_OR_INSTANT: Final = {"anyOf": [{"format": "date"}, {"format": "date-time"}]}
 From = Annotated[
     str | None,
     QueryParameter(
-        name="from", schema_extra=INSTANT, description="Sessions that overlap the range from this instant on."
+        name="from",
+        schema_extra=DAY_OR_INSTANT,
+        description="Sessions that overlap the range from this instant on, or this day, which begins at midnight UTC.",
     ),
 ]
 To = Annotated[
     str | None,
-    QueryParameter(name="to", schema_extra=INSTANT, description="Sessions that overlap the range before this instant."),
+    QueryParameter(
+        name="to",
+        schema_extra=DAY_OR_INSTANT,
+        description="Sessions that overlap the range before this instant, or this day.",
+    ),
 ]
 Key = Annotated[
     str | None,
@@ -77,18 +84,13 @@ Key = Annotated[
 ]
 
 
-def range_of(from_: str | None, to: str | None) -> tuple[datetime | None, datetime | None]:
-    """Return the instants of a range; raises the problem that one is none, or that the range is empty."""
-    return _range("", from_, to)
+def range_of(from_: str | None, to: str | None, of: str = "") -> tuple[datetime | None, datetime | None]:
+    """Return the instants of a range, whose days begin at midnight UTC; `of` stands before the names of its ends.
 
-
-def day_or_instant_range(from_: str | None, to: str | None) -> tuple[datetime | None, datetime | None]:
-    """Return the instants of a filter's range, whose days begin at midnight UTC; raises as `range_of` does."""
-    return _range("filter.", *(f"{text}T00:00:00Z" if text and _DAY.fullmatch(text) else text for text in (from_, to)))
-
-
-def _range(of: str, from_: str | None, to: str | None) -> tuple[datetime | None, datetime | None]:
-    from_at, to_at = instant_of(f"{of}from", from_), instant_of(f"{of}to", to)
+    Raises the problem that one is none, or that the range is empty.
+    """
+    texts = (f"{text}T00:00:00Z" if text and _DAY.fullmatch(text) else text for text in (from_, to))
+    from_at, to_at = (instant_of(f"{of}{name}", text) for name, text in zip(("from", "to"), texts, strict=True))
     if from_at is not None and to_at is not None and to_at <= from_at:
         raise contradiction(f"{of}to: the end must be later than the beginning, `from`")
     return from_at, to_at

@@ -2,18 +2,20 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
-from litestar import Request, get
+from litestar import get
 from litestar.di import NamedDependency, Provide
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import QueryParameter
+from litestar.params import FromQuery, QueryParameter
 
-from sojourn.console.jobs.orders import filter_of, refused
+from sojourn.console.api.filters import EndReason, Outcome
+from sojourn.console.api.parameters import Broker, Desktop, From, Search, To, User, range_of
+from sojourn.console.jobs.orders import refused
 from sojourn.console.site.access import Who, needs
 from sojourn.console.site.site import Connection, Site
 from sojourn.events.errors import UsageError
-from sojourn.events.fields import Access, Reason, TerminalType
+from sojourn.events.fields import Access, TerminalType
 from sojourn.projections.read import HistoryFilter
 from sojourn.projections.statistics.cache import StatisticsCache
 from sojourn.projections.statistics.concurrency import Concurrency, concurrency
@@ -25,42 +27,25 @@ from sojourn.projections.statistics.work_hours import USERS_DEFAULT, USERS_MAX, 
 
 SKIP_MAX: Final = 10_000_000  # more users has nobody
 
-_NAMES: Final = frozenset(
-    {"from", "to", "user", "desktop", "terminal", "access", "outcome", "reason", "broker", "search", "tenant"}
-)
-_PAGE: Final = frozenset({"users", "skip", "top"})
-
 Told = TypeVar("Told")
 Statistic = Callable[[Connection, StatisticsCache, HistoryFilter, str | None], Awaitable[Told]]
 
 
 async def asked(
     *,
-    request: Request[Any, Any, Any],
-    from_: Annotated[str | None, QueryParameter(name="from", description="The start of the range")] = None,
-    to: Annotated[str | None, QueryParameter(description="The end of the range, which is not in it")] = None,
-    user: Annotated[str | None, QueryParameter(description="A user's id, or a part of the name in any case")] = None,
-    desktop: Annotated[str | None, QueryParameter(description="A desktop's id, or a part of the name")] = None,
-    terminal: Annotated[TerminalType | None, QueryParameter()] = None,
+    from_: From = None,
+    to: To = None,
+    user: User = None,
+    desktop: Desktop = None,
+    terminal: FromQuery[TerminalType | None] = None,
     access_: Annotated[Access | None, QueryParameter(name="access")] = None,
-    outcome: Annotated[Literal["normal", "abnormal"] | None, QueryParameter()] = None,
-    reason: Annotated[Reason | None, QueryParameter()] = None,
-    broker: Annotated[str | None, QueryParameter(description="The source of the broker's events")] = None,
-    search: Annotated[
-        str | None, QueryParameter(description="A part of an id or name, or how an address begins")
-    ] = None,
+    outcome: FromQuery[Outcome | None] = None,
+    reason: FromQuery[EndReason | None] = None,
+    broker: Broker = None,
+    search: Search = None,
 ) -> HistoryFilter:
-    """Return the filter that the query names; raises the problem that a parameter is unknown or no good."""
-    for name in request.query_params:
-        if name not in _NAMES | _PAGE:
-            raise refused(name, f"there is no such parameter; there are: {', '.join(sorted(_NAMES))}")
-    given = {
-        "from": from_, "to": to, "user": user, "desktop": desktop, "terminal": terminal, "access": access_,
-        "outcome": outcome, "reason": reason, "broker": broker, "search": search,
-    }  # fmt: skip
-    found = filter_of("history", {name: value for name, value in given.items() if value is not None})
-    assert isinstance(found, HistoryFilter)
-    return found
+    """Return the filter that the query names; raises the problem that its range is none."""
+    return HistoryFilter(user, desktop, outcome, *range_of(from_, to), terminal, access_, reason, broker, search)
 
 
 Filters = NamedDependency[HistoryFilter]

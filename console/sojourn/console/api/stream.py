@@ -14,13 +14,16 @@ from sojourn.console.http.problems import too_many
 from sojourn.console.site.access import AnyConnection, Gate, Who, needs
 from sojourn.console.site.principal import Principal
 from sojourn.console.stream.hub import Hub, Stream
-from sojourn.console.stream.messages import HEARTBEAT, offsets_of
+from sojourn.console.stream.messages import HEARTBEAT, ID, ID_CHARACTERS_MAX, offsets_of
+from sojourn.events.errors import Unreachable
 
 HEARTBEAT_SECONDS: Final = 15.0  # proxies cut what is silent for a minute
 CHECK_SECONDS: Final = 5.0  # until who was signed out or disabled is told nothing more; a query each time
 STREAMS_MAX: Final = 1000  # of one process: each keeps some kilobytes
 STREAMS_OF_ONE_MAX: Final = 30  # open pages of a person, or of a program
 RETRY_SECONDS: Final = 10
+
+_ID: Final = {"pattern": f"^({ID.pattern})?$", "maxLength": ID_CHARACTERS_MAX}  # for readers; `offsets_of` judges it
 
 
 def stream_handlers(hub: Hub, gate: Gate) -> list[HTTPRouteHandler]:
@@ -38,7 +41,7 @@ def stream_handlers(hub: Hub, gate: Gate) -> list[HTTPRouteHandler]:
     async def stream(
         request: Request,  # type: ignore[type-arg]
         principal: Who,
-        last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID")] = None,
+        last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID", schema_extra=_ID)] = None,
     ) -> StreamResponse:
         """Tell of changes as Server-Sent Events, until the client goes or may read no more.
 
@@ -95,7 +98,10 @@ async def _told(
 
 
 async def _may_still_read(gate: Gate, connection: AnyConnection, principal: Principal) -> bool:
-    now = await gate.principal(connection, is_use=False)
+    try:
+        now = await gate.principal(connection, is_use=False)
+    except Unreachable:  # there is nothing to tell either; a page says so, and comes again
+        return False
     if now is None or now.home != principal.home or not now.may("read"):
         return False
     return principal.tenant == principal.home or now.may("platform")

@@ -14,7 +14,7 @@ from sojourn.projections.freshness import Freshness, name
 Message = bytes
 
 ID_CHARACTERS_MAX: Final = 10_000  # of a thousand partitions
-_ID: Final = re.compile(r"(\d{1,6}:\d{1,18})(,\d{1,6}:\d{1,18})*")
+ID: Final = re.compile(r"(\d{1,6}:\d{1,18})(,\d{1,6}:\d{1,18})*")
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -86,7 +86,7 @@ def event_id(places: Mapping[int, Place]) -> str:
 
 def offsets_of(text: str) -> dict[int, int]:
     """Return the offsets in an event's id, which a client sends as `Last-Event-ID`; raises the problem of none."""
-    if len(text) > ID_CHARACTERS_MAX or not _ID.fullmatch(text):
+    if len(text) > ID_CHARACTERS_MAX or not ID.fullmatch(text):
         raise malformed("Last-Event-ID is the id of an event of this stream")
     pairs = (pair.partition(":") for pair in text.split(","))
     return {int(partition): int(offset) for partition, _, offset in pairs}
