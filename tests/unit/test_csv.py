@@ -12,7 +12,7 @@ from openpyxl import Workbook
 from sojourn.exporters.dataset import write_dataset
 from tests.contract.writer_contract import batches, ended, source
 
-DANGEROUS = "=+-@\t\r"
+DANGEROUS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 
 # PostgreSQL keeps every text but those with NUL; a lone surrogate is no text.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)

@@ -11,7 +11,9 @@ from sojourn.exporters.columns import Dataset, arrow_schema
 from sojourn.exporters.files import FileEntry, OutputFile
 
 _OPTIONS: Final = pyarrow.csv.WriteOptions(eol="\r\n", quoting_header="none")
-_EVALUATED: Final = "^[=+\\-@\t\r]"  # OWASP, CSV injection: how a text begins that a spreadsheet takes for a formula
+# OWASP, CSV injection: how a text begins that a spreadsheet takes for a formula, in Chinese and Japanese ones in full
+# width as well.
+EVALUATED: Final = "^[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
 
 
 class CsvWriter:
@@ -46,7 +48,7 @@ class CsvWriter:
         if pa.types.is_timestamp(column.type):
             return _rfc3339(column)
         if self._neutralise and pa.types.is_string(column.type):
-            evaluated = pc.match_substring_regex(column, _EVALUATED)
+            evaluated = pc.match_substring_regex(column, EVALUATED)
             if pc.any(evaluated).as_py():
                 return pc.if_else(evaluated, pc.binary_join_element_wise("'", column, ""), column)
         return column

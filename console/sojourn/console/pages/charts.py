@@ -25,6 +25,7 @@ from sojourn.console.pages.terms import LEFT_OUT
 from sojourn.console.site.access import Who, needs
 from sojourn.console.site.site import Connection
 from sojourn.events.errors import UsageError
+from sojourn.exporters.csv import EVALUATED
 from sojourn.projections.read import HistoryFilter
 from sojourn.projections.statistics.cache import StatisticsCache
 from sojourn.projections.statistics.concurrency import concurrency
@@ -41,7 +42,7 @@ JSON: Final = "application/json"
 CSV: Final = "text/csv; charset=utf-8"
 
 _SKIP_DIGITS_MAX: Final = 9  # more users than that has nobody
-_EVALUATED: Final = re.compile(r"^[=+\-@\t\r]")  # OWASP, CSV injection: what a spreadsheet takes for a formula
+_EVALUATED: Final = re.compile(EVALUATED)
 
 Load = Callable[[Connection, StatisticsCache, HistoryFilter, str], Awaitable[Answer]]
 Draw = Callable[[Any, Figures, Size], Picture]
