@@ -75,6 +75,18 @@ async def test_periods_that_were_missed_are_made_up_for_once_each_whoever_is_bac
     assert (await client.get("/v1/export-schedules")).json()["schedules"][0]["next_at"] == begun.json()["next_at"]
 
 
+async def test_a_schedule_that_cannot_be_run_keeps_no_other_tenant_waiting(console: Exporting) -> None:
+    clients = [await console.client(tenant) for tenant in ("acme", "globex")]
+    for client in clients:
+        await client.post("/v1/export-schedules", json=DAILY)
+    await console.execute("UPDATE sojourn.export_schedule SET filter = '{\"from\": 1}' WHERE tenant = 'acme'")
+    await missed(console, 1)
+
+    await console.work()
+
+    assert [len(await jobs(client)) for client in clients] == [0, 1]
+
+
 async def test_a_period_is_never_asked_for_twice_even_if_the_schedule_is_set_back(console: Exporting) -> None:
     client = await console.client("acme")
     await client.post("/v1/export-schedules", json=DAILY)

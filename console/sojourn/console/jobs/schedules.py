@@ -7,6 +7,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import msgspec
+import structlog
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
@@ -15,8 +16,11 @@ from sojourn.console.jobs.orders import Order
 from sojourn.console.jobs.periods import Every, due_at, first_day, next_day, period
 from sojourn.console.jobs.store import as_exporter, filter_row, insert_job, statement
 from sojourn.console.site.site import Connection, Site
+from sojourn.events.errors import Unreachable
 from sojourn.exporters.dataset import FileFormat
 from sojourn.projections.read import HistoryFilter
+
+_log = structlog.get_logger("sojourn.exports")
 
 
 class Schedule(NamedTuple):
@@ -86,10 +90,19 @@ async def run_due(site: Site) -> None:
     async with as_exporter(site) as connection:
         tenants = [tenant for (tenant,) in await (await connection.execute(statement("due_tenants"))).fetchall()]
     for tenant in tenants:
-        async with site.console(tenant) as connection:
-            zone, now = await zone_of(connection, tenant), await _now(connection)
-            for schedule in await _schedules(connection, "due_schedules", tenant):
-                await _run(connection, tenant, schedule, zone, now)
+        try:
+            await _run_tenant(site, tenant)
+        except Unreachable:
+            raise
+        except Exception as error:  # noqa: BLE001 - one tenant's row must not keep the exports of all others waiting
+            _log.error("export.schedules_failed", tenant=tenant, error=type(error).__name__, reason=str(error))
+
+
+async def _run_tenant(site: Site, tenant: str) -> None:
+    async with site.console(tenant) as connection:
+        zone, now = await zone_of(connection, tenant), await _now(connection)
+        for schedule in await _schedules(connection, "due_schedules", tenant):
+            await _run(connection, tenant, schedule, zone, now)
 
 
 async def _run(connection: Connection, tenant: str, schedule: Schedule, zone: tzinfo, now: datetime) -> None:
