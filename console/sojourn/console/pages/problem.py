@@ -1,7 +1,6 @@
 """What goes wrong, told on a page to who reads pages: what happened, what to do, and the id of it in the log."""
 
 import secrets
-from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -26,8 +25,6 @@ _DOORS: Final = {"unauthorized": "/sign-in", "choose-password": "/account", "con
 _NO_PAGES: Final = ("/v1/", "/static/", "/health")  # programs ask for these, whatever they say that they accept
 
 _log = structlog.get_logger("sojourn.pages")
-
-Answerer = Callable[[Any, Any], Response[bytes]]
 
 
 class _Told(msgspec.Struct):
