@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from sojourn.projections.read import HistoryFilter
 from sojourn.projections.statistics.cache import StatisticsCache
 from sojourn.projections.statistics.counted import Counted, answer
-from sojourn.projections.statistics.instants import MINUTE, Ints, Runs, day_runs, hour_runs, instant_of
+from sojourn.projections.statistics.instants import MINUTE, Ints, Runs, day_runs, hour_runs, instant_of, parts
 from sojourn.projections.statistics.rules import Answer
 
 BUCKETS_MAX: Final = 400  # a picture 800 points wide shows each
@@ -107,7 +107,9 @@ def _steps(starts: Ints, ends: Ints) -> _Steps:
         starts, ends = starts[filled], ends[filled]
     # Both come nearly in order: a stable sort merges them.
     starts, ends = np.sort(starts, kind="stable"), np.sort(ends, kind="stable")
-    counts = np.arange(1, len(starts) + 1) - np.searchsorted(ends, starts, "right")
+    counts = np.arange(1, len(starts) + 1)
+    for part in parts(len(starts)):
+        counts[part] -= np.searchsorted(ends, starts[part], "right")
     return _Steps(starts, ends, counts)
 
 

@@ -40,7 +40,9 @@ class Counted(NamedTuple):
     @property
     def is_open(self) -> Mask:
         """Which sessions are open."""
-        return np.arange(self.columns.rows) >= self.columns.rows - self.open_rows
+        is_open = np.zeros(self.columns.rows, dtype=bool)
+        is_open[self.columns.rows - self.open_rows :] = True
+        return is_open
 
     @property
     def is_uncertain(self) -> Mask:

@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 from sojourn.projections.read import HistoryFilter
 from sojourn.projections.statistics.cache import StatisticsCache
 from sojourn.projections.statistics.counted import Counted, answer
-from sojourn.projections.statistics.instants import SECOND, Finder, Ints, hour_runs, sums, weekdays
+from sojourn.projections.statistics.instants import SECOND, Finder, Ints, hour_runs, parts, sums, weekdays
 from sojourn.projections.statistics.rules import Answer
 
 
@@ -44,10 +44,10 @@ def _made(counted: Counted) -> Hours:
     finder = Finder(runs.edges)
     place = weekdays(runs.days) * 24 + runs.hours
     lengths = sums(place, np.diff(runs.edges), 7 * 24)
-    least, most = (
-        sums(place, _connected(runs.edges, finder, *counted.spans(ends)), 7 * 24)
-        for ends in (counted.columns.ends_first, counted.columns.ends_last)
-    )
+    columns, uncertain = counted.columns, np.flatnonzero(counted.is_uncertain)
+    least = sums(place, _connected(runs.edges, finder, *counted.spans(columns.ends_first)), 7 * 24)
+    between = (counted.clipped(ends[uncertain]) for ends in (columns.ends_first, columns.ends_last))
+    most = least + sums(place, _connected(runs.edges, finder, *between), 7 * 24)
     return Hours(
         **counted.facts("hours"),
         hours=[
@@ -66,7 +66,15 @@ def _made(counted: Counted) -> Hours:
 
 
 def _connected(edges: Ints, finder: Finder, starts: Ints, ends: Ints) -> Ints:
-    """Return the microseconds of all sessions together in each run.
+    """Return the microseconds of all spans together in each run."""
+    found = np.zeros(len(edges) - 1, np.int64)
+    for part in parts(len(starts)):
+        found += _of_part(edges, finder, starts[part], ends[part])
+    return found
+
+
+def _of_part(edges: Ints, finder: Finder, starts: Ints, ends: Ints) -> Ints:
+    """Return the same of some spans.
 
     Those that began before a run and have not ended before it fill it; what begins in it lacks what came before, and
     what ends in it what comes after.

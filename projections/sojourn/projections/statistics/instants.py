@@ -1,5 +1,6 @@
 """Instants as whole microseconds since 2000, as PostgreSQL sends them, and a zone's hours and days among them."""
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
@@ -24,6 +25,14 @@ _BEGINNING_DAY: Final = BEGINNING.date().toordinal()
 _BEGINNING_WEEKDAY: Final = BEGINNING.weekday()  # a Saturday
 
 Ints = NDArray[np.int64]
+
+_PART_ROWS: Final = 1 << 17  # a megabyte a column stays in the processor's cache, which halves the time
+
+
+def parts(rows: int) -> Iterator[slice]:
+    """Divide rows so that what is computed of a part takes no new memory from the system."""
+    for at in range(0, rows, _PART_ROWS):
+        yield slice(at, at + _PART_ROWS)
 
 
 class Runs(NamedTuple):
@@ -113,6 +122,12 @@ class Finder:
 
     def runs_of(self, times: Ints) -> Ints:
         """Return the number of the run of each time."""
+        found = np.empty(len(times), np.int64)
+        for part in parts(len(times)):
+            found[part] = self._runs_of(times[part])
+        return found
+
+    def _runs_of(self, times: Ints) -> Ints:
         found: Ints = self._table[np.clip((times - self._edges[0]) // HOUR, 0, len(self._table) - 1)]
         while True:
             late = (found < self._last) & (times >= self._edges[found + 1])
@@ -165,6 +180,11 @@ def _offset(zone: ZoneInfo, at: int) -> int:
 
 def sums(places: NDArray[Any], amounts: Ints, size: int) -> Ints:
     """Return the exact sum of the amounts of each place; bincount adds floats, which are exact to 53 bits."""
-    high = np.bincount(places, amounts >> 20, minlength=size).astype(np.int64)
-    low = np.bincount(places, amounts & 0xFFFFF, minlength=size).astype(np.int64)
-    return (high << 20) + low
+    found = np.zeros(size, np.int64)
+    for part in parts(len(places)):
+        high = np.bincount(places[part], amounts[part] >> 20, minlength=size).astype(np.int64)
+        low = np.bincount(places[part], amounts[part] & 0xFFFFF, minlength=size).astype(np.int64)
+        if len(high) > len(found):  # a size of 0 is as many places as there are
+            found = np.append(found, np.zeros(len(high) - len(found), np.int64))
+        found[: len(high)] += (high << 20) + low
+    return found
