@@ -16,6 +16,7 @@ import httpx
 import psycopg
 
 from bench.console_rows import TENANT, fill
+from bench.measure import process_seconds
 from sojourn.console.opening import opened
 from sojourn.events.embedded.database import Database
 from sojourn.projections.counts import current_counts, matching
@@ -25,7 +26,8 @@ from tests.integration.site_steps import running_console
 
 LIVE: Final = 1_000_000
 HISTORY: Final = 20_000_000
-ROUNDS: Final = 60  # of each kind of page, after two that are not counted
+ROUNDS: Final = 60  # of each kind of page
+WARM: Final = 2  # before them
 ROWS: Final = 100
 
 Ask = Callable[[psycopg.AsyncConnection[Any]], Awaitable[Any]]
@@ -43,6 +45,10 @@ CURRENT: Final[dict[str, dict[str, Any]]] = {
     "search: part of all desktops": {"search": "cad"},
     "search: the beginning of an address": {"search": "10.7.7."},
     "search: nothing like it": {"search": "zzzz"},
+    "search: a letter that nobody has": {"search": "q"},
+    "search: two letters of many names": {"search": "an"},
+    "a type of terminal that nobody uses": {"terminal": "other"},
+    "two values that never meet": {"terminal": "mobile", "access": "public"},
 }
 ENDED: Final[dict[str, dict[str, Any]]] = {
     "first page": {},
@@ -53,6 +59,11 @@ ENDED: Final[dict[str, dict[str, Any]]] = {
     "search: a desktop": {"search": "CAD-7777"},
     "search: the beginning of an address": {"search": "10.4.7.7"},
     "search: nothing like it": {"search": "zzzz"},
+    "search: a letter that nobody has": {"search": "q"},
+    "search: two letters of many names": {"search": "an"},
+    "a type of terminal that nobody uses": {"terminal": "other"},
+    "two values that never meet": {"terminal": "mobile", "access": "public"},
+    "a reason that no end had": {"reason": "error"},
 }
 
 
@@ -63,15 +74,17 @@ async def run(folder: Path) -> None:
             cursor = await connection.execute("SELECT FROM sojourn_v1.tenant_config WHERE tenant = %s", [TENANT])
             is_filled = cursor.rowcount > 0
         if not is_filled:
+            began = time.monotonic()
             with psycopg.connect(database.dsn, autocommit=True) as writer:
                 fill(writer, LIVE, HISTORY)
+            print(f"filled in {(time.monotonic() - began) / 60:.0f} minutes", file=sys.stderr)
         await measure(database, folder)
 
 
 async def measure(database: Database, folder: Path) -> None:
     """Print how long each kind of page takes."""
-    print("| list | page | HTTP: p50 ms | p99 | in the server: p50 ms | p99 |")
-    print("| --- | --- | ---: | ---: | ---: | ---: |")
+    print("| list | page | HTTP: p50 ms | p99 | in the server: p50 ms | p99 | CPU ms of PostgreSQL | of Python |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     async with running_console(database, folder) as console, await database.connect(autocommit=True) as connection:
         client = await console.client(TENANT, "read")
         for name, query in CURRENT.items():
@@ -122,26 +135,35 @@ async def _row(
 ) -> None:
     path = "/v1/sessions" if listed == "current" else "/v1/history"
 
-    async def over_http() -> None:
+    async def over_http() -> bool:
         answer = await client.get(path, params={"limit": ROWS, **(query or {})})
-        while answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
             await asyncio.sleep(1)
-            answer = await client.get(path, params={"limit": ROWS, **(query or {})})
+            return False
         answer.raise_for_status()
+        return True
+
+    async def in_server() -> bool:
+        await ask(connection)
+        return True
 
     http = "– | –" if query is None else _quantiles(await _timed(over_http))
-    server = _quantiles(await _timed(lambda: ask(connection)))
-    print(f"| {listed} | {name} | {http} | {server} |", flush=True)
+    backend = connection.info.backend_pid
+    postgres, python = process_seconds(backend), time.process_time()
+    server = _quantiles(await _timed(in_server))
+    postgres, python = process_seconds(backend) - postgres, time.process_time() - python
+    each = 1000 / (ROUNDS + WARM)
+    print(f"| {listed} | {name} | {http} | {server} | {postgres * each:.1f} | {python * each:.1f} |", flush=True)
 
 
-async def _timed(once: Callable[[], Awaitable[Any]]) -> list[float]:
-    taken = []
-    for number in range(ROUNDS + 2):
+async def _timed(once: Callable[[], Awaitable[bool]]) -> list[float]:
+    """Return how long each of some rounds took; one that was not answered is not counted."""
+    taken: list[float] = []
+    while len(taken) < ROUNDS + WARM:
         began = time.perf_counter()
-        await once()
-        if number > 1:
+        if await once():
             taken.append((time.perf_counter() - began) * 1000)
-    return taken
+    return taken[WARM:]
 
 
 def _quantiles(taken: list[float]) -> str:

@@ -1,6 +1,7 @@
 """Pages of the lists, counts above them, and the life of one session."""
 
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any, get_args
 
 import psycopg
@@ -8,11 +9,13 @@ import pytest
 
 from sojourn.projections.counts import LOOKED_AT_MAX, MATCHING_MAX, current_counts, matching
 from sojourn.projections.listing import (
+    SORTED_MAX,
     CurrentOrder,
     Direction,
     HistoryOrder,
     Page,
     Place,
+    TooManyToSort,
     current_page,
     history_page,
 )
@@ -111,6 +114,8 @@ async def test_a_place_before_the_first_row_leads_to_an_empty_page(acme: psycopg
     ("search", "expected"),
     [
         ("zoe", ["s-5"]),
+        ("z", ["s-3", "s-5"]),
+        ("q", []),
         ("ärz", ["s-3"]),
         ("王", ["s-4"]),
         ("伟", ["s-4"]),
@@ -176,6 +181,124 @@ async def test_a_range_long_ago_has_those_that_ended_soon_after_it_and_those_tha
     assert found == [[f"old-{number}" for number in range(5)], [f"old-{number}" for number in reversed(range(5))]]
 
 
+async def test_a_text_that_is_in_very_many_names_finds_what_it_should(acme: psycopg.AsyncConnection[Any]) -> None:
+    """What the statistics know to be in many names is not looked for in the index of names."""
+    await acme.execute(
+        "INSERT INTO sojourn_v1.known_name SELECT 'acme', 'desktop', 'x' || n, gen_random_uuid(), 'CAD-' || n"
+        " FROM generate_series(100, 26000) AS n"
+    )
+    await acme.execute("ANALYZE sojourn_v1.known_name")
+
+    async with as_reader(acme, "acme"):
+        found = [
+            ids(await current_page(acme, CurrentFilter(search=search), "login_at", "ascending", None, 9))
+            for search in ("cad", "cad-1", "CAD-2", "d-", "cad-25999", "王")
+        ]
+
+    every = [f"s-{number}" for number in range(7)]
+    assert found == [every, ["s-1", "s-4"], ["s-2", "s-5"], every, [], ["s-4"]]
+
+
+ENDED = 60
+CHOICES: dict[str, tuple[str, ...]] = {
+    "user_id": ("u-1", "u-2"),
+    "user_name": ("Ada", "ärzte", "王伟", "Zoe"),
+    "desktop_name": ("CAD-1", "CAD-2"),
+    "terminal_type": ("thin_client", "mobile", "other"),
+    "access": ("internal", "public"),
+    "broker": ("/brokers/eu-1", "/brokers/us-1"),
+    "reason": ("logoff", "network", "lost"),
+}
+
+
+def _ended(random: Random, number: int) -> dict[str, Any]:
+    """Return a session that ended within two years or so, lasted for minutes or months, and may have no login."""
+    logout = AGO - timedelta(hours=random.choice((1, 2, 30, 500, 9000)) * random.randrange(1, 3))
+    lasted = timedelta(hours=random.choice((0, 1, 23, 25, 300, 3000)))
+    row: dict[str, Any] = {name: random.choice(choices) for name, choices in CHOICES.items()}
+    row |= {"session_id": f"r-{number}", "logout_at": logout, "appended_at": logout + random.choice((-1, 0, 1)) * HOUR}
+    row |= {"login_at": logout - lasted, "online_seconds": lasted.total_seconds()}
+    if random.random() < 0.1:
+        row |= dict.fromkeys(("login_at", "online_seconds", "user_name", "desktop_name", "user_id"))
+    return row | {"outcome": "normal" if row["reason"] == "logoff" else "abnormal"}
+
+
+def _filter(random: Random) -> dict[str, Any]:
+    """Return some of the filters; a third of them has a range."""
+    given: dict[str, Any] = {}
+    for name, column in (
+        ("terminal", "terminal_type"),
+        ("access", "access"),
+        ("broker", "broker"),
+        ("reason", "reason"),
+    ):
+        if random.random() < 0.25:
+            given[name] = random.choice(CHOICES[column])
+    if random.random() < 0.25:
+        given["outcome"] = random.choice(("normal", "abnormal"))
+    if random.random() < 0.3:
+        given[random.choice(("search", "user"))] = random.choice(("ada", "Z", "u-1", "王", "zz"))
+    if random.random() < 0.4:
+        start = AGO - timedelta(hours=random.choice((1, 30, 400, 9000, 20000)))
+        given |= {"from_at": start, "to_at": start + timedelta(hours=random.choice((1, 24, 600, 9000)))}
+    return given
+
+
+def _is_listed(row: dict[str, Any], given: dict[str, Any]) -> bool:
+    """Tell whether a row is kept, in as plain a way as can be."""
+    columns = {
+        "terminal": "terminal_type",
+        "access": "access",
+        "broker": "broker",
+        "reason": "reason",
+        "outcome": "outcome",
+    }
+    users = ("user_id", "user_name")
+    texts = [(given.get("user"), users), (given.get("search"), (*users, "desktop_id", "desktop_name"))]
+    return (
+        all(row[column] == given[name] for name, column in columns.items() if name in given)
+        and all(
+            text is None or any(text.lower() in (row.get(name) or "").lower() for name in names)
+            for text, names in texts
+        )
+        and ("from_at" not in given or row["logout_at"] >= given["from_at"])
+        and ("to_at" not in given or (row["login_at"] or row["logout_at"]) < given["to_at"])
+    )
+
+
+async def test_pages_of_the_history_are_what_a_plain_search_through_all_rows_finds(
+    acme: psycopg.AsyncConnection[Any],
+) -> None:
+    random = Random(7)
+    await acme.execute("DELETE FROM sojourn_v1.session_history")
+    rows = [_ended(random, number) for number in range(ENDED)]
+    for number, row in enumerate(rows):
+        columns = {name: value for name, value in row.items() if name != "session_id"}
+        await insert_history(acme, "acme", row["session_id"], offset=number, desktop_id="d-9", **columns)
+
+    async with as_reader(acme, "acme"):
+        for _ in range(60):
+            given, order = _filter(random), random.choice(get_args(HistoryOrder))
+            is_falling = random.random() < 0.7
+            kept = [row for row in rows if _is_listed(row, given)]
+            kept.sort(key=lambda row: (row[order] is None, row[order], row["session_id"]), reverse=is_falling)
+            direction: Direction = "descending" if is_falling else "ascending"
+            listed: list[str] = []
+            back: list[str] = []
+            page = await history_page(acme, HistoryFilter(**given), order, direction, None, 7)
+            listed += ids(page)
+            while page.next is not None:
+                page = await history_page(acme, HistoryFilter(**given), order, direction, page.next, 7)
+                listed += ids(page)
+            while page.previous is not None:
+                page = await history_page(acme, HistoryFilter(**given), order, direction, page.previous, 7)
+                back = ids(page) + back
+
+            assert listed == [row["session_id"] for row in kept], (given, order, direction)
+            assert back == listed[: len(back)]
+            assert await matching(acme, HistoryFilter(**given)) == (len(kept), False), given
+
+
 async def test_a_search_of_the_history_looks_further_back_until_a_page_is_full(
     acme: psycopg.AsyncConnection[Any],
 ) -> None:
@@ -228,9 +351,30 @@ async def test_a_count_ends_where_it_would_cost_too_much(acme: psycopg.AsyncConn
     )
 
     async with as_reader(acme, "acme"):
-        assert (await matching(acme, CurrentFilter(terminal="thin_client"))).is_more
+        assert await matching(acme, CurrentFilter(terminal="thin_client")) == (MATCHING_MAX, True)
         assert await matching(acme, CurrentFilter(search="u-17")) == (MATCHING_MAX, True)
+        assert await matching(acme, CurrentFilter(search="")) == (LOOKED_AT_MAX + 1, True)
         assert await matching(acme, HistoryFilter()) == (8, False)
+
+
+async def test_what_no_index_has_in_order_is_sorted_while_it_is_little(acme: psycopg.AsyncConnection[Any]) -> None:
+    await acme.execute(
+        """
+        INSERT INTO sojourn_v1.live_session
+        SELECT (jsonb_populate_record(l, jsonb_build_object('session_id', 'many-' || n))).*
+        FROM sojourn_v1.live_session AS l, generate_series(1, %s) AS n WHERE l.tenant = 'acme' AND session_id = 's-0'
+        """,
+        [SORTED_MAX],
+    )
+
+    async with as_reader(acme, "acme"):
+        for order in ("login_at", "duration_seconds", "client_ip"):
+            assert (await current_page(acme, CurrentFilter(), order, "ascending", None, 9)).next is not None
+        with pytest.raises(TooManyToSort, match=r"more than 10,000 sessions are too many to sort by this"):
+            await current_page(acme, CurrentFilter(), "user_name", "ascending", None, 9)
+        few = await current_page(acme, CurrentFilter(terminal="browser"), "user_name", "ascending", None, 9)
+
+    assert ids(few) == ["s-1", "s-5", "s-3"]
 
 
 async def test_a_timeline_tells_what_each_event_changed_and_what_was_corrected(

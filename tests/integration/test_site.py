@@ -36,3 +36,20 @@ async def test_every_answer_tells_the_browser_to_run_nothing_foreign(console: Co
         assert answer.status_code == 200, answer.text
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_connections_that_the_server_ended_meanwhile_are_not_used_again(console: Console) -> None:
+    async with console.rows() as connection:
+        await insert_tenant(connection, "acme")
+    client = await console.client("acme", "read")
+    await client.get("/v1/sessions")
+
+    ended = await console.execute(
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+        " WHERE backend_type = 'client backend' AND state = 'idle' AND query NOT LIKE '%LISTEN%'"
+        " AND pid <> pg_backend_pid() AND datname = current_database()"
+    )
+    answer = await client.get("/v1/sessions")
+
+    assert ended
+    assert answer.status_code == 200

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from psycopg import AsyncConnection
 
 from sojourn.projections import tables
-from sojourn.projections.listing import ended_parts
+from sojourn.projections.listing import count_up_to, ended_parts
 from sojourn.projections.read import (
     STATES,
     CurrentFilter,
@@ -56,15 +56,8 @@ async def matching(connection: AsyncConnection[Any], filters: CurrentFilter | Hi
     narrow = await narrowed(connection, filters, c)
     if not narrow and not (filters.user is None and filters.desktop is None and filters.search is None):
         return await _among_newest(connection, filters)
-    rows = rows.with_only_columns(sa.literal(1), maintain_column_froms=True)
-    found = 0
-    for part in parts:
-        some = rows.where(*narrow, *part).limit(MATCHING_MAX + 1 - found)
-        (count,) = await _one(connection, sa.select(sa.func.count()).select_from(some.subquery()))
-        found += count
-        if found > MATCHING_MAX:
-            return Matching(MATCHING_MAX, is_more=True)
-    return Matching(found, is_more=False)
+    found = await count_up_to(connection, rows, [[*narrow, *part] for part in parts], MATCHING_MAX + 1)
+    return Matching(min(found, MATCHING_MAX), found > MATCHING_MAX)
 
 
 async def _counted(connection: AsyncConnection[Any], filters: CurrentFilter) -> Matching:

@@ -11,11 +11,12 @@ from litestar.response import Redirect
 from litestar.types import ExceptionHandlersMap
 from msgspec.structs import replace
 
-from sojourn.console.http.problems import HANDLERS, PREFIX
+from sojourn.console.http.problems import HANDLERS, PREFIX, Problem
 from sojourn.console.pages.language import came_from
 from sojourn.console.pages.render import Pages, View
 from sojourn.console.site.access import no_such_tenant
 from sojourn.console.site.server import FRESH, HEADERS
+from sojourn.projections.listing import TooManyToSort
 from sojourn.projections.read import NoSuchTenant
 
 _ID_BYTES: Final = 6  # names one line of a log
@@ -45,7 +46,15 @@ def _no_such_tenant(_: Any, __: NoSuchTenant) -> Response[bytes]:
     return no_such_tenant().response()
 
 
-_ANSWERERS: Final[ExceptionHandlersMap] = {**HANDLERS, NoSuchTenant: _no_such_tenant}
+def _too_many_to_sort(_: Any, error: TooManyToSort) -> Response[bytes]:
+    return Problem(400, "too-many-to-sort", "too many to sort", str(error)).response()
+
+
+_ANSWERERS: Final[ExceptionHandlersMap] = {
+    **HANDLERS,
+    NoSuchTenant: _no_such_tenant,
+    TooManyToSort: _too_many_to_sort,
+}
 
 
 def _telling(pages: Pages, answerer: Any) -> Any:
