@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Final, TypeVar
 
 KEPT_MAX: Final = 100  # of one tenant; who looks at still another list gets it made for them alone
+MAKING_MAX: Final = 2  # at once, of eight connections that all share
 REMEMBERED_MAX: Final = 1000  # questions by which is told how many are alike; half of them count on after that
 
 Made = TypeVar("Made")
@@ -18,6 +19,7 @@ class Shared:
 
     def __init__(self) -> None:
         self._kept: dict[str, dict[Hashable, asyncio.Task[Any]]] = {}
+        self._making = asyncio.Semaphore(MAKING_MAX)
         self._asked = self._made = 0
 
     @property
@@ -40,12 +42,16 @@ class Shared:
         if key not in kept or _has_failed(kept[key]):
             self._made += 1
             if len(kept) >= KEPT_MAX or tenant not in self._kept:
-                return await make()
-            kept[key] = asyncio.create_task(make())
+                return await self._make(make)
+            kept[key] = asyncio.create_task(self._make(make))
         if self._asked > REMEMBERED_MAX:
             self._asked, self._made = self._asked // 2, self._made // 2
         made: Made = await asyncio.shield(kept[key])  # one who goes does not take it from the others
         return made
+
+    async def _make(self, make: Callable[[], Coroutine[Any, Any, Made]]) -> Made:
+        async with self._making:
+            return await make()
 
 
 def _has_failed(task: asyncio.Task[Any]) -> bool:
