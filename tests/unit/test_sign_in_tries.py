@@ -94,7 +94,11 @@ def test_made_up_passwords_differ_and_may_be_read_out() -> None:
 
 @pytest.mark.parametrize(
     "password",
-    ["", "short", "x" * 201, "aaaaaaaaaaaaaa", "abababababab", "Password12345", "sojournsojourn1", "Ada-Byron-1234"],
+    [
+        *("", "short", "x" * 201, "aaaaaaaaaaaaaa", "abababababab", "Password12345", "sojournsojourn1"),
+        *("Ada-Byron-1234", "qwertyuiop123", "1q2w3e4r5t6y", "q1w2e3r4t5y6", "zaq12wsxcde3", "1qaz2wsx3edc"),
+        *("123456789abc", "iloveyou1234", "iloveyou12345678", "passw0rd2026", "asdfghjkl123", "football1234"),
+    ],
 )
 def test_a_password_that_is_guessed_first_is_weak(password: str) -> None:
     assert weakness(password, "ada-byron") is not None

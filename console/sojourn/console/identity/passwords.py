@@ -20,7 +20,14 @@ _ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"  # nothing that is mistaken
 _GROUPS: Final = 4  # of five letters: 99 bits, which nobody guesses in the days that it is good
 _GROUP_LETTERS: Final = 5
 
-_COMMON: Final = ("password", "passwort", "qwerty", "123456", "abcdef", "letmein", "sojourn", "welcome", "admin")
+# What common passwords of twelve and more characters are made of; of two that begin alike the longer one comes first.
+_COMMON: Final = (
+    *("password", "passwort", "passw0rd", "letmein", "welcome", "iloveyou", "trustno1", "sojourn", "admin"),
+    *("qwertyuiop", "qwertz", "qwerty", "asdfghjkl", "zxcvbnm", "qazwsx", "zaq12wsx"),
+    *("1q2w3e4r5t6y", "1q2w3e4r", "q1w2e3r4t5y6", "q1w2e3r4", "1qaz2wsx", "3edc4rfv", "1234567890", "123456789"),
+    *("0987654321", "987654321", "123456", "654321", "abcdef", "football", "baseball", "princess", "sunshine"),
+    *("superman", "monkey", "dragon", "master", "michael", "computer", "internet"),
+)
 
 _hasher: Final = PasswordHasher()  # argon2id as RFC 9106 recommends where memory is short
 

@@ -32,6 +32,7 @@ SENTENCES: Final = (
     "a token's name has letters, digits and . _ -, at most %(most)s, not: %(name)s",
     "a scope is one of %(scopes)s, not: %(scope)s",
     "a token allows no more than who makes it may do",
+    "a token is good for one of %(days)s days",
     "a token of one tenant does not reach the others: make it on the platform's page",
     # Disconnecting.
     "no such session",
