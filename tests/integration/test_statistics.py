@@ -265,6 +265,7 @@ async def test_tenants_do_not_see_each_other_and_give_way_to_who_asked_last(
     assert (others.sessions, others.seconds_min) == (2, 18_000.0)
     assert found == await sessions_and_seconds(migrated, cache) == (2, 3600.0)
     assert forgotten.sessions == 0
+    assert not cache._locks, "nobody asks now"
 
 
 async def test_more_sessions_than_memory_is_meant_to_hold_are_refused(

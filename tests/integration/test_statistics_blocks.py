@@ -15,16 +15,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sojourn.console.jobs.statistics import StatisticsBlocks
+from sojourn.console.opening import opened
 from sojourn.console.site.site import Site
 from sojourn.events.embedded.database import Database
 from sojourn.events.embedded.log import EmbeddedLog
+from sojourn.events.settings import Settings
 from sojourn.projections.read import HistoryFilter, as_reader
 from sojourn.projections.statistics.blocks import write_block
 from sojourn.projections.statistics.cache import StatisticsCache
 from sojourn.projections.statistics.work_hours import work_hours
+from tests.integration.command import Command
 from tests.integration.lived import SCENES, add, complete, correct, instants, lived, tell_late, write, write_ended
 from tests.integration.rows import insert_tenant
 from tests.integration.site_steps import WAIT_SECONDS_MAX
+from tests.integration.test_console_command import console
 from tests.integration.test_gaps import PARTITION, SESSIONS, append, begun, log
 from tests.integration.test_parked_rows import apply_all
 from tests.integration.test_statistics import DAY, HOUR, answers, assert_agrees, ended, sessions_and_seconds
@@ -347,3 +351,20 @@ async def test_every_console_keeps_blocks_of_all_tenants(
     async with as_reader(migrated, "globex"):
         others = await work_hours(migrated, StatisticsCache(), HistoryFilter(from_at=DAY), "UTC")
     assert others.seconds_min == 18_000.0
+
+
+async def test_a_console_that_is_started_keeps_blocks(settings: Settings) -> None:
+    async with opened(settings.data_dir) as parts, await parts.database.connect(autocommit=True) as connection:
+        await write(connection, "acme", [ended(DAY, 1)])
+        await complete(connection, DAY + 60 * HOUR)
+
+        with console(Command(settings.data_dir)):
+            async with asyncio.timeout(WAIT_SECONDS_MAX):
+                while await count_blocks(connection) < JUNE:  # noqa: ASYNC110 - another process writes them
+                    await asyncio.sleep(0.05)
+
+
+async def count_blocks(connection: Connection) -> int:
+    row = await (await connection.execute("SELECT count(*) FROM sojourn_v1.statistics_block")).fetchone()
+    assert row is not None
+    return int(row[0])
