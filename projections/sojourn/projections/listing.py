@@ -29,9 +29,8 @@ RECENT: Final = (timedelta(days=3), timedelta(days=40))  # before a place; most 
 
 _LAST: Final = datetime.max.replace(tzinfo=UTC) - LONG
 
-# By all else a list is sorted as a whole, in some 50 ms: of a million sessions that would take seconds.
 _IN_ORDER: Final = frozenset({"login_at", "client_ip"})  # of the current ones: what an index has in its order
-SORTED_MAX: Final = 10_000
+SORTED_MAX: Final = 10_000  # by all else, in some 50 ms; a million would take seconds
 
 ROWS_MAX: Final = 500  # of one page; who wants more goes on with a cursor, or exports
 

@@ -77,25 +77,14 @@ live_session = table(
     maybe(Text, "cause", "command"),
     some(LargeBinary, "memory"),
 )
-Index("live_session_slot", live_session.c.partition, live_session.c.slot)
-Index("live_session_login", live_session.c.tenant, live_session.c.login_at)
-Index("live_session_user", live_session.c.tenant, live_session.c.user_id)
-Index("live_session_desktop", live_session.c.tenant, live_session.c.desktop_id)
-Index("live_session_address", live_session.c.tenant, collate(live_session.c.client_ip, "C"))
-Index(
-    "live_session_kind",
-    live_session.c.tenant,
-    live_session.c.terminal_type,
-    live_session.c.access,
-    live_session.c.broker,
-    live_session.c.login_at,
-)
-Index(
-    "live_session_lost",
-    live_session.c.tenant,
-    live_session.c.login_at,
-    postgresql_where=text("lost_at IS NOT NULL"),
-)
+_l = live_session.c
+Index("live_session_slot", _l.partition, _l.slot)
+Index("live_session_login", _l.tenant, _l.login_at)
+Index("live_session_user", _l.tenant, _l.user_id)
+Index("live_session_desktop", _l.tenant, _l.desktop_id)
+Index("live_session_address", _l.tenant, collate(_l.client_ip, "C"))
+Index("live_session_kind", _l.tenant, _l.terminal_type, _l.access, _l.broker, _l.login_at)
+Index("live_session_lost", _l.tenant, _l.login_at, postgresql_where=text("lost_at IS NOT NULL"))
 
 live_detail = table(
     "live_detail",
@@ -140,25 +129,10 @@ Index("session_history_logout", _h.tenant, _h.logout_at, _h.login_at, postgresql
 Index("session_history_user", _h.tenant, _h.user_id, _h.logout_at, postgresql_where=_ENDED)
 Index("session_history_desktop", _h.tenant, _h.desktop_id, _h.logout_at, postgresql_where=_ENDED)
 Index("session_history_address", _h.tenant, collate(_h.client_ip, "C"), _h.logout_at, postgresql_where=_ENDED)
-Index(
-    "session_history_kind",
-    _h.tenant,
-    _h.reason,
-    _h.terminal_type,
-    _h.access,
-    _h.broker,
-    _h.logout_at,
-    postgresql_where=_ENDED,
-)
-Index(
-    "session_history_long",
-    _h.tenant,
-    _h.logout_at,
-    _h.login_at,
-    postgresql_where=text(
-        "revision IS NOT NULL AND logout_at IS NOT NULL AND logout_at - login_at > interval '1 day'"
-    ),
-)
+_kind = (_h.reason, _h.terminal_type, _h.access, _h.broker)
+Index("session_history_kind", _h.tenant, *_kind, _h.logout_at, postgresql_where=_ENDED)
+_long = text(f"{_ENDED} AND logout_at - login_at > interval '1 day'")
+Index("session_history_long", _h.tenant, _h.logout_at, _h.login_at, postgresql_where=_long)
 Index("session_history_appended", _h.appended_at, postgresql_using="brin", postgresql_with={"autosummarize": "on"})
 
 superseded = table(
