@@ -33,7 +33,6 @@ async def away(console: Console, migrated_server: str) -> AsyncIterator[None]:
 async def test_a_database_that_is_away_is_told_with_what_to_do_and_comes_back_by_itself(
     acme: Console, migrated_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sojourn.console.stream.hub.LISTEN_SECONDS", 0.05)
     monkeypatch.setattr("sojourn.console.api.stream.CHECK_SECONDS", 600)  # the hub alone is looked at here
     await opened(acme, "s-1")
     person, program = await acme.person("acme", "operator"), await acme.client("acme")
