@@ -43,6 +43,7 @@ PROBES: Final = 8  # a second: 240 in half a minute
 ASKS: Final = 10  # a second at most, of the API
 SETTLE_SECONDS: Final = 8.0  # after each change of the load
 LAST_SECONDS: Final = 20.0  # until the last that was published must be seen
+STOP_SECONDS_MAX: Final = 60.0  # it takes one
 
 # Notes when the row of each session that is looked for is there; the clock is the one of the publisher.
 _WATCH: Final = f"""
@@ -178,7 +179,10 @@ async def stage(folder: Path) -> AsyncIterator[Stage]:
                     process.end()
     finally:
         up.terminate()
-        up.wait(20)
+        try:
+            up.wait(STOP_SECONDS_MAX)
+        finally:
+            up.kill()
 
 
 def _listens(port: int) -> bool:
