@@ -1,6 +1,6 @@
 """`python -m bench.console DIR`: pages of long lists, as a client waits for them and as the server works for them.
 
-DIR is filled once, which takes a quarter of an hour, and used again.
+DIR is filled once, which takes half an hour or so, and used again.
 """
 
 import asyncio
