@@ -12,6 +12,7 @@ import pytest
 from sojourn.exporters.columns import Dataset, arrow_schema
 from sojourn.exporters.dataset import write_dataset
 from sojourn.exporters.parquet import ROW_GROUP_ROWS_MAX
+from sojourn.projections import schema
 from tests.contract.writer_contract import DAY, Row, WriterContract, batches, ended, source
 
 _FIELD: Final = re.compile(r'(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r\n)')
@@ -73,7 +74,7 @@ class TestParquet(WriterContract):
         assert {key: value for key, value in metadata.metadata.items() if key.startswith(b"sojourn.")} == {
             b"sojourn.dataset": b"history",
             b"sojourn.positions": b"lifecycle@0:123,1:98",
-            b"sojourn.schema_version": b"0005",
+            b"sojourn.schema_version": schema.VERSION.encode(),
         }
 
     def test_only_the_current_list_says_in_its_files_when_it_was(self, tmp_path: Path) -> None:
