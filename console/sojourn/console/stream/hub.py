@@ -21,7 +21,7 @@ CHANGES_MAX: Final = 200  # of one message: who shows a hundred rows reads the l
 QUEUE_MESSAGES_MAX: Final = 16  # of one stream; who is further behind reads the list anew
 TOGETHER_SECONDS_MIN: Final = 0.1  # changes within it are told together; a person sees no difference
 TOGETHER_SECONDS_MAX: Final = 2.0  # nobody waits longer for the next change, whatever the load
-LOOK_SECONDS: Final = 0.05  # between two looks at the positions, each a third of a millisecond
+LOOK_SECONDS: Final = 0.05  # between two looks at the positions; each takes less than a millisecond
 RECONNECT_SECONDS: Final = 0.2  # a restart takes longer, and a cut connection hardly shows
 
 # What it takes of one core, as measured (docs/performance.md), and how much of that core the streams may have.
