@@ -8,7 +8,7 @@ from tests.fault.cluster import Cluster
 from tests.fault.harness import Process, until
 from tests.fault.workload import Workload
 
-RESTART_SECONDS_MAX: Final = 10.0  # two on an idle machine; the tests behind may wait so long for the names to expire
+RESTART_SECONDS_MAX: Final = 20.0  # two on an idle machine; the tests behind may wait so long for the names to expire
 
 pytestmark = [pytest.mark.xdist_group("kafka-faults"), pytest.mark.timeout(300)]
 
