@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any, Final, NamedTuple
 from weakref import WeakValueDictionary
 
+import pyarrow as pa
 from psycopg import AsyncConnection
 
 from sojourn.events.errors import UsageError
@@ -59,7 +60,7 @@ class StatisticsCache:
         self._kept: dict[str, _Kept] = {}
         # A lock is there as long as somebody holds it or waits for it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._loading = asyncio.Lock()  # one tenant at a time: it takes three times the memory of what is kept
+        self._loading = asyncio.Lock()  # one tenant at a time: it takes twice the memory of what is kept, beside that
 
     async def read(self, connection: AsyncConnection[Any], since: int) -> Snapshot:
         """Return the open sessions, and the ended ones that may have lasted until `since`; inside `as_reader`.
@@ -106,7 +107,9 @@ async def _loaded(connection: AsyncConnection[Any], begun: Begun, start: int) ->
             parts.append(await _read(connection, kept, since, until, begun.first_seen))
             _refuse_more(sum(part.rows for part in parts))
             removed.append((await reading.superseded(connection, kept.names, start, since, until))[0])
-    return kept._replace(columns=await asyncio.to_thread(lambda: by_login(without(joined(parts), joined(removed)))))
+    columns = await asyncio.to_thread(lambda: by_login(without(joined(parts), joined(removed))))
+    pa.default_memory_pool().release_unused()  # a hundred megabytes that blocks were unpacked in
+    return kept._replace(columns=columns)
 
 
 def _of_blocks(blocks: list[Block], kept: _Kept) -> tuple[list[Columns], list[Columns]]:
