@@ -1,11 +1,16 @@
 """The pictures in docs/screens: what people will look at, made by the full profile of the tests."""
 
+import asyncio
+import re
 from typing import Final
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import expect
 
 from tests.browser.conftest import MARKS, NARROW, WIDE, Site
+from tests.browser.demo import progress
+from tests.integration.command import POLL_SECONDS, WAIT_SECONDS_MAX
 from tests.unit.tree import ROOT
 
 pytestmark = [*MARKS, pytest.mark.slow]
@@ -26,13 +31,54 @@ PAGES: Final = {  # by name of the file: path, size, dark, language
     "tokens": ("tokens", WIDE, False, "en"),
     "help": ("help", WIDE, False, "en"),
 }
+PEOPLE: Final = [
+    "ada",
+    "emmy",
+    "hedy",
+    "joan",
+    "lise",
+    "maria",
+    "radia",
+    "sophie",
+    "vera",
+    "annie",
+    "dorothy",
+    "frances",
+    "rosalind",
+]
+BUSIEST: Final = """
+    SELECT tenant FROM sojourn_v1.live_session WHERE tenant <> 'acme' GROUP BY tenant ORDER BY count(*) DESC LIMIT 1
+"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def tenant(site: Site) -> str:
+    """Return a tenant that other tests leave alone, in which somebody did something."""
+    await progress(site)
+    [(found,)] = await site.console.execute(BUSIEST)
+    client, path = await site.console.person(found, "tenant_admin", name="mary"), f"/t/{found}"
+    async with asyncio.timeout(WAIT_SECONDS_MAX):
+        while 'id="complete-to"' not in (await client.get(f"{path}/sessions")).text:
+            await asyncio.sleep(POLL_SECONDS)
+    sessions = re.findall(r'name="session" id="[^"]+" value="([^"]+)"', (await client.get(f"{path}/sessions")).text)
+    for where, data in (
+        ("disconnect", {"session": sessions[:3], "reason": "maintenance tonight", "send": "yes"}),
+        ("exports", {"dataset": "history", "format": "csv", "range": "7d"}),
+        ("tokens", {"name": "reporting", "scope": "read", "days": "90"}),
+        ("users", {"name": "grace", "display_name": "Grace", "role": ["operator", "analyst"]}),
+    ):
+        assert not (await client.post(f"{path}/{where}", data=data)).is_error
+    return str(found)
 
 
 @pytest.mark.parametrize("name", PAGES)
-async def test_every_page_has_its_picture_in_the_documentation(site: Site, name: str) -> None:
+async def test_every_page_has_its_picture_in_the_documentation(site: Site, tenant: str, name: str) -> None:
     path, size, is_dark, locale = PAGES[name]
-    async with site.page("tenant_admin", size=size, dark=is_dark, locale=locale) as page:
-        await page.goto(f"/t/acme/{path}")
+    person = PEOPLE[list(PAGES).index(name)]
+    async with site.page("tenant_admin", tenant=tenant, size=size, dark=is_dark, locale=locale, name=person) as page:
+        await page.goto(f"/t/{tenant}/{path}")
+        if path == "exports":
+            await expect(page.get_by_role("link", name="Download")).to_be_visible()
         await expect(page.locator("[data-chart][aria-busy]")).to_have_count(0)
         await page.screenshot(path=SCREENS / f"{name}.png")
 
@@ -43,14 +89,15 @@ async def test_the_page_to_sign_in_on_has_its_picture(site: Site) -> None:
         await page.screenshot(path=SCREENS / "sign-in.png")
 
 
-async def test_a_session_and_a_disconnect_have_their_pictures(site: Site) -> None:
-    async with site.page("tenant_admin") as page:
-        await page.goto("/t/acme/sessions")
+async def test_a_session_and_a_disconnect_have_their_pictures(site: Site, tenant: str) -> None:
+    async with site.page("tenant_admin", tenant=tenant, name="barbara") as page:
+        await page.goto(f"/t/{tenant}/sessions")
         await page.locator("tbody tr a").first.click()
         await expect(page.locator("#drawer")).to_be_visible()
         await page.screenshot(path=SCREENS / "session.png")
         await page.keyboard.press("Escape")
-        for place in (1, 2, 3):
+        await page.click("#pause")
+        for place in (0, 1, 2):
             await page.locator("tbody input[type=checkbox]").nth(place).check()
         await page.get_by_role("button", name="Disconnect").first.click()
         await expect(page.get_by_label("Reason")).to_be_visible()
