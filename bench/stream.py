@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from math import nan
 from pathlib import Path
 from statistics import quantiles
 from typing import Any, Final, NamedTuple
@@ -227,7 +228,7 @@ async def seen_row(made: Stage, page: Page, name: str, seconds: float) -> None:
     taken = [seen[session] - probed[session] * 1000 for session in due & seen.keys()]
     p50, p95, p99 = spread(taken)
     print(
-        f"| {name} | {len(taken)} | {p50:.0f} | {p95:.0f} | {p99:.0f} | {max(taken):.0f} | {len(due) - len(taken)} |",
+        f"| {name} | {len(taken)} | {p50:.0f} | {p95:.0f} | {p99:.0f} | {max(taken, default=nan):.0f} | {len(due) - len(taken)} |",
         flush=True,
     )
 
@@ -259,7 +260,9 @@ async def looking(console: Console, query: Mapping[str, str]) -> AsyncIterator[P
 
 
 def spread(taken: list[float]) -> tuple[float, float, float]:
-    """Return p50, p95 and p99."""
+    """Return p50, p95 and p99; of nothing, nothing."""
+    if not taken:
+        return nan, nan, nan
     hundredths = quantiles(taken if len(taken) > 1 else taken * 2, n=100, method="inclusive")
     return hundredths[49], hundredths[94], hundredths[98]
 
