@@ -58,7 +58,7 @@ async def tenant(site: Site) -> str:
     [(found,)] = await site.console.execute(BUSIEST)
     client, path = await site.console.person(found, "tenant_admin", name="mary"), f"/t/{found}"
     async with asyncio.timeout(WAIT_SECONDS_MAX):
-        while 'id="complete-to"' not in (await client.get(f"{path}/sessions")).text:
+        while 'id="complete-to"' not in (await client.get(f"{path}/sessions")).text:  # noqa: ASYNC110 - a page
             await asyncio.sleep(POLL_SECONDS)
     sessions = re.findall(r'name="session" id="[^"]+" value="([^"]+)"', (await client.get(f"{path}/sessions")).text)
     for where, data in (
