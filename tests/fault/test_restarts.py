@@ -43,9 +43,9 @@ async def test_the_projector_outlives_the_loss_of_any_of_its_connections(machine
     process = await machine.running_up()
 
     async with machine.load(workload):
-        for _ in range(CUTS):
+        for number in range(CUTS):
             await machine.applied(process)
-            await cut_connections(machine, draw)
+            await cut_connections(machine, None if number == 0 else draw.randint(1, 4), draw)
     await machine.applied(process)
 
     assert "partition.retry" in process.output
@@ -53,14 +53,14 @@ async def test_the_projector_outlives_the_loss_of_any_of_its_connections(machine
     await machine.conclude()
 
 
-async def cut_connections(machine: Machine, draw: random.Random) -> None:
-    """Cut some connections to the database, whosever they are: writers, readers, publishers, the owners' lock."""
+async def cut_connections(machine: Machine, count: int | None, draw: random.Random) -> None:
+    """Cut connections to the database, some or all, whosever they are: writers, readers, publishers, the lock."""
     async with await machine.database.connect(autocommit=True) as connection:
         rows = await connection.execute(
             "SELECT pid FROM pg_stat_activity WHERE datname = 'sojourn' AND pid <> pg_backend_pid() ORDER BY pid"
         )
         backends = [pid async for (pid,) in rows]
-        for backend in draw.sample(backends, k=min(len(backends), draw.randint(1, 4))):
+        for backend in draw.sample(backends, k=min(len(backends), count or len(backends))):
             await connection.execute("SELECT pg_terminate_backend(%s)", (backend,))
 
 
