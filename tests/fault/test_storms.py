@@ -79,7 +79,7 @@ class Storm:
 
     async def cut_connections(self) -> None:
         """End some sessions of the database, whosever they are."""
-        await cut_connections(self.cluster, self.draw)
+        await cut_connections(self.cluster, self.draw.randint(1, 4), self.draw)
 
     def faults(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         """Return what happens, in some order: each at least once."""

@@ -20,6 +20,7 @@ from sojourn.events.embedded.log import EmbeddedLog
 from sojourn.events.log import Append
 from sojourn.events.publisher import Publisher, route
 from sojourn.events.topics import HEARTBEATS, LIFECYCLE, PARTITIONS_DEFAULT, session_key, session_partition
+from sojourn.events.types import SourceBound, TenantConfigured
 from sojourn.projections.facts import Key
 from sojourn.projections.session import Session, pack
 from tests.fault.checker import check
@@ -184,14 +185,14 @@ async def test_who_binds_a_broker_or_sets_a_tenant_is_told_once_for_each_tenant_
     migrated_database: Database, log: EmbeddedLog
 ) -> None:
     now = datetime.now(UTC)
-    events = [
+    events: list[SourceBound | TenantConfigured] = [
         source_bound(SOURCE, "crc32", now, ["globex", "acme"], "ada"),
         source_bound("/brokers/any", "crc32", now, who="ada"),
         source_bound("/brokers/untold", "crc32", now),
         tenant_configured("acme", TenantConfiguredData(heartbeat_timeout_seconds=60, who="mary"), now),
         tenant_configured("acme", TenantConfiguredData(heartbeat_timeout_seconds=60, who="ada"), now),  # as it was
     ]
-    values = list(map(encode, events))
+    values = [encode(event) for event in events]
     for value in values:
         await Publisher(log).publish([value])
     await run_until(migrated_database, log, lambda: applied(log, migrated_database))
