@@ -228,7 +228,8 @@ async def seen_row(made: Stage, page: Page, name: str, seconds: float) -> None:
     taken = [seen[session] - probed[session] * 1000 for session in due & seen.keys()]
     p50, p95, p99 = spread(taken)
     print(
-        f"| {name} | {len(taken)} | {p50:.0f} | {p95:.0f} | {p99:.0f} | {max(taken, default=nan):.0f} | {len(due) - len(taken)} |",
+        f"| {name} | {len(taken)} | {p50:.0f} | {p95:.0f} | {p99:.0f} | {max(taken, default=nan):.0f} "
+        f"| {len(due) - len(taken)} |",
         flush=True,
     )
 
