@@ -150,10 +150,12 @@ async def test_history_has_a_range_pictures_of_it_and_the_life_of_each_session(s
     async with site.page("viewer") as page:
         await page.goto("/t/acme/history")
         await expect(page.locator(".pictures svg")).to_have_count(4, timeout=CONCLUDED_MS)
-        week = await page.locator(".head p").inner_text()
+        sessions = page.locator(".pictures .says").first
+        week = await sessions.inner_text()
         await page.select_option("#range", "30d")
         await expect(page).to_have_url(re.compile("range=30d"))
-        await expect(page.locator(".head p")).not_to_have_text(week)
+        await expect(page.locator(".pictures svg")).to_have_count(4, timeout=CONCLUDED_MS)
+        await expect(sessions).not_to_have_text(week)
         await page.fill("#search", "noether")
         await page.keyboard.press("Enter")
         await expect(page.locator("tbody tr")).to_have_count(1)
