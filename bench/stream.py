@@ -213,8 +213,8 @@ async def api_row(made: Stage, name: str, seconds: float) -> float:
     return p50
 
 
-async def seen_row(made: Stage, page: Page, name: str, seconds: float) -> None:
-    """Publish sessions to be looked for, and print how soon their rows were there."""
+async def seen_row(made: Stage, page: Page, name: str, seconds: float) -> str:
+    """Publish sessions to be looked for, and return the row that tells how soon they were there."""
     await asyncio.sleep(SETTLE_SECONDS)
     known = set((await made.publisher.tell(probes=PROBES))["probed"])
     await asyncio.sleep(seconds)
@@ -227,10 +227,9 @@ async def seen_row(made: Stage, page: Page, name: str, seconds: float) -> None:
         seen = await page.evaluate("window.seen")
     taken = [seen[session] - probed[session] * 1000 for session in due & seen.keys()]
     p50, p95, p99 = spread(taken)
-    print(
+    return (
         f"| {name} | {len(taken)} | {p50:.0f} | {p95:.0f} | {p99:.0f} | {max(taken, default=nan):.0f} "
-        f"| {len(due) - len(taken)} |",
-        flush=True,
+        f"| {len(due) - len(taken)} |"
     )
 
 
@@ -270,6 +269,8 @@ def spread(taken: list[float]) -> tuple[float, float, float]:
 
 async def measure(made: Stage, seconds: float) -> None:
     """Print both tables."""
+    async with looking(made.console, {}) as page:
+        seen = [await seen_row(made, page, f"{PROBES} changes a second, one page", seconds)]
     print("| API first page while | p50 ms | p99 | changes applied a second | lag at the end, records ", end="")
     print("| messages told a second: changes | resync | lists asked a second | refused | cores | of others |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: |")
@@ -279,17 +280,13 @@ async def measure(made: Stage, seconds: float) -> None:
     await made.open_pages()
     loaded = await api_row(made, f"{CHANGES:,} changes a second, {STREAMS} open pages", seconds)
     print(f"\nAPI with {STREAMS} open pages: {loaded / alone:.2f} × without, at p50\n")
+    async with looking(made.console, {"search": PROBE_DESKTOP.name}) as page:
+        seen.append(await seen_row(made, page, f"{CHANGES:,} changes a second, {STREAMS} other pages", seconds))
+        await made.publisher.tell(changes=0)
+        seen.append(await seen_row(made, page, f"{PROBES} changes a second, {STREAMS} other pages", seconds))
     print("| published until seen | sessions | p50 ms | p95 | p99 | longest | never |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    async with looking(made.console, {"search": PROBE_DESKTOP.name}) as page:
-        await seen_row(made, page, f"{CHANGES:,} changes a second, {STREAMS} other pages", seconds)
-        await made.publisher.tell(changes=0)
-        await seen_row(made, page, f"{PROBES} changes a second, {STREAMS} other pages", seconds)
-    assert made.pages is not None
-    made.pages.end()
-    made.pages = None
-    async with looking(made.console, {}) as page:
-        await seen_row(made, page, f"{PROBES} changes a second, one page", seconds)
+    print("\n".join(seen))
 
 
 async def run(seconds: float) -> None:
