@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sojourn.console.jobs.beside import beside
 from sojourn.console.jobs.statistics import StatisticsBlocks
 from sojourn.console.opening import opened
 from sojourn.console.site.site import Site
@@ -343,7 +344,7 @@ async def test_every_console_keeps_blocks_of_all_tenants(
             kept.set()
 
     site = Site(migrated_database, EmbeddedLog(migrated_database), tmp_path)
-    async with Told(site).running(), asyncio.timeout(WAIT_SECONDS_MAX):
+    async with beside(Told(site).run), asyncio.timeout(WAIT_SECONDS_MAX):
         await kept.wait()
     await forget_rows(migrated)
 

@@ -11,6 +11,7 @@ from cyclopts.validators import Number
 
 from sojourn.console.gateway import health_handler, serve_until_stopped
 from sojourn.console.health import listen
+from sojourn.console.jobs.beside import beside
 from sojourn.console.jobs.runner import Exports
 from sojourn.console.jobs.statistics import StatisticsBlocks
 from sojourn.console.logs import log_lines
@@ -41,6 +42,6 @@ async def console(
             blocks = StatisticsBlocks(Site(parts.database, parts.log, data_dir))
             server = served(parts.database, parts.log, data_dir, None, [health_handler(parts)], destinations, settings)
             _log.info("console.started", version=version("sojourn"), port=port)
-            async with exports.running(), blocks.running():
+            async with beside(exports.run), beside(blocks.run):
                 await serve_until_stopped(server, listener)
     _log.info("console.stopped")

@@ -4,12 +4,12 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import Final
 
 import structlog
 
+from sojourn.console.jobs.beside import go_on
 from sojourn.console.jobs.folders import known_jobs, remove_job
 from sojourn.console.jobs.schedules import run_due
 from sojourn.console.jobs.store import as_exporter, expire_jobs, forgotten, take_job
@@ -37,7 +37,7 @@ class Exports:
         """Work until it is time to stop; what is in hand then waits for another process."""
         try:
             while not stopping.is_set():
-                await self._safe_round()
+                await go_on(self.round, _log, "exports.failed")
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stopping.wait(), POLL_SECONDS)
         finally:
@@ -45,26 +45,6 @@ class Exports:
                 task.cancel()
             await asyncio.gather(*self._working, return_exceptions=True)
             await self._site.close()
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Work beside the block."""
-        stopping = asyncio.Event()
-        running = asyncio.create_task(self.run(stopping))
-        try:
-            yield
-        finally:
-            stopping.set()
-            await running
-
-    async def _safe_round(self) -> None:
-        """Go on whatever happens: an error here must not end what else this process does."""
-        try:
-            await self.round()
-        except Unreachable:  # it is there again in a moment
-            pass
-        except Exception as error:  # noqa: BLE001 - see above
-            _log.error("exports.failed", error=type(error).__name__, reason=str(error))
 
     async def round(self) -> None:
         """Do what there is to do now; jobs go on beside it."""

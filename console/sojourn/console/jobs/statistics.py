@@ -1,14 +1,12 @@
 """What every console does for statistics: it keeps columns of the history of all tenants, beside what people ask."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
 
+from sojourn.console.jobs.beside import go_on
 from sojourn.console.site.site import Site
-from sojourn.events.errors import Unreachable
 from sojourn.projections.read import as_auditor
 from sojourn.projections.statistics.blocks import write_block
 
@@ -33,25 +31,9 @@ class StatisticsBlocks:
             await asyncio.gather(working, return_exceptions=True)
             await self._site.close()
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Work beside the block."""
-        stopping = asyncio.Event()
-        running = asyncio.create_task(self.run(stopping))
-        try:
-            yield
-        finally:
-            stopping.set()
-            await running
-
     async def _rounds(self) -> None:
         while True:
-            try:
-                await self.round()
-            except Unreachable:  # the next round does it
-                pass
-            except Exception as error:  # noqa: BLE001 - an error here must not end what else this process does
-                _log.error("statistics.failed", error=type(error).__name__, reason=str(error))
+            await go_on(self.round, _log, "statistics.failed")
             await asyncio.sleep(ROUND_SECONDS)
 
     async def round(self) -> None:
