@@ -220,6 +220,11 @@ def _ties(c: Columns) -> Sequence[sa.ColumnElement[Any]]:
     return by_bytes(c.session_id), c.partition, c.offset, c.appended_at
 
 
+def ties_by(key: sa.ColumnElement[Any], at: sa.ColumnElement[Any]) -> Sequence[sa.ColumnElement[Any]]:
+    """Return the ties of rows that have a key and no place in the log; `at` is an instant that does not change."""
+    return by_bytes(sa.cast(key, sa.Text)), sa.literal(0), sa.literal(0), at
+
+
 async def page_of(
     connection: AsyncConnection[Any],
     listed: Unpaged,

@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 
 from sojourn.events.fields import CommandKind
 from sojourn.projections import tables
-from sojourn.projections.listing import Page, Place, Unpaged, page_of
+from sojourn.projections.listing import Page, Place, Unpaged, page_of, ties_by
 from sojourn.projections.read import statement_of
 from sojourn.projections.read_commands import Standing, Step, load_standings, load_steps_of
 from sojourn.projections.requests import Answer, Recorded
@@ -42,7 +42,7 @@ class Followed(NamedTuple):
 async def requests_page(connection: AsyncConnection[Any], after: Place | None, rows_max: int) -> Page:
     """Return a page of requests under `request`, the newest first, as the tenant's reader."""
     c = tables.admin_action.c
-    ties = (sa.cast(c.action_id, sa.Text), sa.literal(0), sa.literal(0), c.at)
+    ties = ties_by(c.action_id, c.at)
     page = await page_of(connection, Unpaged(_requests(), _COLUMNS, c.at, ties, is_falling=True), after, rows_max)
     return page._replace(rows=[{"request": _request(*row.values())} for row in page.rows])
 

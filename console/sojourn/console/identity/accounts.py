@@ -23,7 +23,7 @@ from sojourn.console.site.principal import PERMISSIONS, PLATFORM, Permission, Pr
 from sojourn.console.site.site import Connection, Site
 from sojourn.events.errors import SojournError, UsageError
 from sojourn.projections.console_tables import account as accounts
-from sojourn.projections.listing import Page, Place, Unpaged, page_of
+from sojourn.projections.listing import Page, Place, Unpaged, page_of, ties_by
 from sojourn.projections.read import by_bytes
 
 NAME_CHARACTERS_MAX: Final = 100  # is read in a table cell; an address for e-mail is mostly shorter
@@ -139,7 +139,7 @@ async def accounts_page(connection: Connection, after: Place | None, rows_max: i
     """Return a page of the accounts that the connection may see, by name."""
     c = accounts.c
     names = tuple(Account.__struct_fields__)
-    ties = (by_bytes(sa.cast(c.account_id, sa.Text)), sa.literal(0), sa.literal(0), c.created_at)
+    ties = ties_by(c.account_id, c.created_at)
     rows = sa.select(*(c[name] for name in names))
     listed = Unpaged(rows, names, by_bytes(sa.func.lower(c.name)), ties, is_falling=False)
     return await page_of(connection, listed, after, rows_max)

@@ -15,7 +15,7 @@ from sojourn.console.site.principal import PERMISSIONS, PLATFORM, Principal
 from sojourn.console.site.site import Connection, Site
 from sojourn.events.errors import UsageError
 from sojourn.projections.console_tables import api_token
-from sojourn.projections.listing import Page, Place, Unpaged, page_of
+from sojourn.projections.listing import Page, Place, Unpaged, page_of, ties_by
 from sojourn.projections.read import by_bytes
 
 NAME_CHARACTERS_MAX: Final = 100  # is read in a table cell
@@ -102,7 +102,7 @@ async def tokens_page(connection: Connection, after: Place | None, rows_max: int
     c = api_token.c
     names = tuple(ApiToken.__struct_fields__)
     key = by_bytes(sa.case((c.revoked_at.is_(None), "0"), else_="1") + sa.func.lower(c.name))
-    ties = (by_bytes(c.token_id), sa.literal(0), sa.literal(0), c.created_at)
+    ties = ties_by(c.token_id, c.created_at)
     listed = Unpaged(sa.select(*(c[name] for name in names)), names, key, ties, is_falling=False)
     return await page_of(connection, listed, after, rows_max)
 

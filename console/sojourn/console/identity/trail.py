@@ -10,8 +10,7 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from sojourn.console.site.site import Connection
-from sojourn.projections.listing import Page, Place, Unpaged, page_of
-from sojourn.projections.read import by_bytes
+from sojourn.projections.listing import Page, Place, Unpaged, page_of, ties_by
 from sojourn.projections.tables import INSTANT, admin_action
 
 _COLUMNS: Final = ("action_id", "at", "actor", "action", "subject", "reason", "origin", "result")
@@ -44,7 +43,7 @@ async def acts_page(connection: Connection, tenant: str, which: ActFilter, after
     """Return a page of the trail, the newest first; its rows are those of `Act`."""
     c = admin_action.c
     rows = sa.select(*(c[name] for name in _COLUMNS)).where(c.tenant == tenant, *_conditions(which))
-    ties = (by_bytes(sa.cast(c.action_id, sa.Text)), sa.literal(0), sa.literal(0), c.at)
+    ties = ties_by(c.action_id, c.at)
     page = await page_of(connection, Unpaged(rows, _COLUMNS, c.at, ties, is_falling=True), after, rows_max)
     return page._replace(rows=[{**row, "outcome": _outcome(row["result"])} for row in page.rows])
 

@@ -19,8 +19,7 @@ from sojourn.console.site.site import Connection, Site
 from sojourn.exporters.columns import Dataset
 from sojourn.exporters.dataset import FileFormat, Manifest
 from sojourn.projections.console_tables import export_job
-from sojourn.projections.listing import Page, Place, Unpaged, page_of
-from sojourn.projections.read import by_bytes
+from sojourn.projections.listing import Page, Place, Unpaged, page_of, ties_by
 
 LEASE: Final = timedelta(seconds=30)  # a worker renews it every second; one that is silent so long is gone
 KEPT: Final = timedelta(days=7)  # of files: somebody who is away for a week still finds them
@@ -133,7 +132,7 @@ async def load_job(connection: Connection, tenant: str, job_id: UUID) -> Job | N
 async def jobs_page(connection: Connection, tenant: str, after: Place | None, rows_max: int) -> Page:
     """Return a page, the newest first; its rows are those of `Job`."""
     c = export_job.c
-    ties = (by_bytes(sa.cast(c.job_id, sa.Text)), sa.literal(0), sa.literal(0), c.requested_at)
+    ties = ties_by(c.job_id, c.requested_at)
     rows = sa.select(*(c[name] for name in Job._fields)).where(c.tenant == tenant)
     return await page_of(connection, Unpaged(rows, Job._fields, c.requested_at, ties, is_falling=True), after, rows_max)
 
